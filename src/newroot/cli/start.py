@@ -1,0 +1,25 @@
+"""What the commands ``newroot`` and ``newroot-oci`` run; start.c starts it by ``python -I -S``.
+
+It may assume nothing but the interpreter: ``site`` has not run, so it adds the directory that the
+package is in.  It leaves by ``os._exit``, because to take apart an interpreter that is about to
+end costs half a millisecond; whoever needs something done at the end uses ``with``.
+"""
+
+import os
+import sys
+
+sys.path.append(__file__[: -len("/newroot/cli/start.py")])
+del sys.argv[0]  # now it is the command's path, as start.c resolved it
+
+if sys.argv[0].endswith("-oci"):
+    from newroot.cli.oci import main
+else:
+    from newroot.cli.main import main
+
+code = main()
+try:
+    if sys.stdout is not None:  # it is None when descriptor 1 was closed before we came
+        sys.stdout.flush()
+except OSError:
+    code = code or 125  # a full disk or a closed pipe: what was asked for was not delivered
+os._exit(code)
