@@ -1,0 +1,111 @@
+/* identity.c: who the command will be and what it may do.  The order of these steps is
+ * the plan's business: capabilities(7), credentials(7), seccomp(2). */
+
+#include "steps.h"
+
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/prctl.h>
+#include <linux/seccomp.h>
+
+/* x: resource; y: soft; z: hard. */
+int
+step_set_rlimit (struct run *run, struct step *step)
+{
+  struct
+  {
+    uint64_t soft, hard;
+  } limit = { step->y, step->z };
+  return (int)attempt (run, __NR_prlimit64, 0, step->x, &limit, NULL);
+}
+
+/* x: the capabilities that stay in the bounding set.  The kernel says EINVAL to the
+ * first number that it does not know. */
+int
+step_set_bounding (struct run *run, struct step *step)
+{
+  for (int cap = 0; cap < 64; cap++)
+    {
+      if (step->x >> cap & 1)
+        continue;
+      long done = sys (__NR_prctl, PR_CAPBSET_DROP, cap, 0, 0, 0);
+      if (done == -EINVAL)
+        return 0;
+      if (done < 0)
+        return (int)note (run, __NR_prctl, done);
+    }
+  return 0;
+}
+
+/* x: uid; y: gid; z: umask; a: the supplementary groups, as uint32_t; d: their room's
+ * end.  Capabilities are kept across the change for SetCapabilities to trim. */
+int
+step_set_user (struct run *run, struct step *step)
+{
+  size_t groups = step->a == 0 ? 0 : (step->d - step->a) / sizeof (uint32_t);
+  if (step->a > step->d)
+    return -EINVAL;
+  long done = attempt (run, __NR_prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0);
+  if (done >= 0 && !(step->flags & KEEP_GROUPS))
+    done = attempt (run, __NR_setgroups, groups, text_of (step, step->a));
+  if (done >= 0)
+    done = attempt (run, __NR_setresgid, step->y, step->y, step->y);
+  if (done >= 0)
+    done = attempt (run, __NR_setresuid, step->x, step->x, step->x);
+  if (done >= 0)
+    sys (__NR_umask, step->z);
+  return done < 0 ? (int)done : 0;
+}
+
+static int
+raise_ambient (struct run *run, uint64_t ambient)
+{
+  long done
+      = attempt (run, __NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+  for (int cap = 0; done >= 0 && cap < 64; cap++)
+    if (ambient >> cap & 1)
+      done = attempt (run, __NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
+  return (int)done;
+}
+
+/* x: effective; y: permitted; z: inheritable; a: ambient, eight bytes. */
+int
+step_set_capabilities (struct run *run, struct step *step)
+{
+  struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+  struct __user_cap_data_struct sets[2]
+      = { { (uint32_t)step->x, (uint32_t)step->y, (uint32_t)step->z },
+          { (uint32_t)(step->x >> 32), (uint32_t)(step->y >> 32), (uint32_t)(step->z >> 32) } };
+  uint64_t ambient;
+  if (step->a == 0 || step->size - step->a < sizeof ambient)
+    return -EINVAL;
+  memcpy (&ambient, text_of (step, step->a), sizeof ambient);
+
+  long done = attempt (run, __NR_capset, &head, sets);
+  return done < 0 ? (int)done : raise_ambient (run, ambient);
+}
+
+int
+step_set_no_new_privs (struct run *run, struct step *step)
+{
+  (void)step;
+  return (int)attempt (run, __NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+/* a: struct sock_filter[]; x: how many; y: SECCOMP_FILTER_FLAG_*. */
+int
+step_load_seccomp (struct run *run, struct step *step)
+{
+  struct sock_fprog program
+      = { .len = (unsigned short)step->x, .filter = (void *)(uintptr_t)text_of (step, step->a) };
+  if (step->a == 0 || step->x > (step->size - step->a) / sizeof (struct sock_filter))
+    return -EINVAL;
+  return (int)attempt (run, __NR_seccomp, SECCOMP_SET_MODE_FILTER, step->y, &program);
+}
+
+/* a: a directory of the new root; with MAKE_TARGET it is made by an earlier step. */
+int
+step_set_cwd (struct run *run, struct step *step)
+{
+  return (int)attempt (run, __NR_chdir, text_of (step, step->a));
+}

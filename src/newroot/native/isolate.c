@@ -1,0 +1,120 @@
+/* isolate.c: namespaces, and what is said to them once. */
+
+#include "steps.h"
+
+#include <asm/fcntl.h>
+#include <asm/poll.h>
+#include <asm/signal.h>
+#include <linux/fcntl.h>
+#include <linux/prctl.h>
+#include <linux/sched.h>
+#include <linux/sockios.h>
+
+/* x: CLONE_NEW*.  What clone made already needs no second making. */
+int
+step_unshare (struct run *run, struct step *step)
+{
+  uint64_t missing = step->x & ~run->born_in;
+  return missing == 0 ? 0 : (int)attempt (run, __NR_unshare, missing);
+}
+
+/* a: a namespace file of the host; x: its CLONE_NEW* type, which setns checks. */
+int
+step_set_namespace (struct run *run, struct step *step)
+{
+  int fd CLEANUP_FD
+      = (int)attempt (run, __NR_openat, AT_FDCWD, text_of (step, step->a), O_RDONLY | O_CLOEXEC);
+  return fd < 0 ? fd : (int)attempt (run, __NR_setns, fd, step->x);
+}
+
+/* Python does its part (maps ids, runs hooks) and then sends one byte. */
+int
+step_wait (struct run *run, struct step *step)
+{
+  (void)step;
+  char word;
+  send_report (run, REPORT_WAITING, 0);
+  long n = attempt (run, __NR_read, run->report, &word, 1);
+  return n < 0 ? (int)n : n == 0 ? -ECANCELED : 0;
+}
+
+static int
+launcher_is_dead (const struct run *run)
+{
+  struct pollfd ask = { .fd = run->launcher, .events = POLLIN };
+  struct
+  {
+    int64_t s, ns;
+  } now = { 0, 0 };
+  return sys (__NR_ppoll, &ask, 1, &now, NULL, 0) != 0;
+}
+
+/* The parent may have died before prctl: getppid() says 0 across pid namespaces either
+ * way, so a pidfd is asked.  The kernel forgets the wish when ids change, so this step
+ * stands after SetUser: prctl(2), PR_SET_PDEATHSIG. */
+int
+step_die_with_parent (struct run *run, struct step *step)
+{
+  (void)step;
+  long done = attempt (run, __NR_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  if (done >= 0 && launcher_is_dead (run))
+    return -ECANCELED;
+  return (int)done;
+}
+
+int
+step_new_session (struct run *run, struct step *step)
+{
+  (void)step;
+  long done = attempt (run, __NR_setsid);
+  return done < 0 ? (int)done : 0;
+}
+
+int
+step_set_hostname (struct run *run, struct step *step)
+{
+  const char *name = text_of (step, step->a);
+  return (int)attempt (run, __NR_sethostname, name, length_of (name));
+}
+
+int
+step_set_domainname (struct run *run, struct step *step)
+{
+  const char *name = text_of (step, step->a);
+  return (int)attempt (run, __NR_setdomainname, name, length_of (name));
+}
+
+/* a: the interface; netdevice(7).  Any socket will do for the ioctl. */
+int
+step_link_up (struct run *run, struct step *step)
+{
+  enum
+  {
+    AF_UNIX_ = 1,
+    SOCK_DGRAM_ = 2,
+    IFF_UP_ = 1
+  };
+  struct
+  {
+    char name[16];
+    union
+    {
+      short flags;
+      char room[24];
+    };
+  } request = { .name = "" };
+  const char *name = text_of (step, step->a);
+  size_t n = length_of (name);
+  if (n >= sizeof request.name)
+    return -ENODEV;
+  memcpy (request.name, name, n);
+
+  int fd CLEANUP_FD = (int)attempt (run, __NR_socket, AF_UNIX_, SOCK_DGRAM_ | O_CLOEXEC, 0);
+  if (fd < 0)
+    return fd;
+  long done = attempt (run, __NR_ioctl, fd, SIOCGIFFLAGS, &request);
+  if (done < 0)
+    return (int)done;
+  request.flags |= IFF_UP_;
+  return (int)attempt (run, __NR_ioctl, fd, SIOCSIFFLAGS, &request);
+}

@@ -1,0 +1,289 @@
+/* launcher.c: waits for requests and for ends.
+ *
+ * A library's engine starts one launcher and sends it plans.  The launcher is small,
+ * so a clone of it is cheap, whatever the size of the caller; and it is the parent of
+ * every container, so it knows how each ended.  When its owner is gone, by whatever
+ * death, it kills what it started, collects it, and ends. */
+
+#include "launcher.h"
+
+#include "packet.h"
+#include "plan.h"
+
+#include <asm/fcntl.h>
+#include <linux/mman.h>
+#include <asm/poll.h>
+#include <asm/signal.h>
+#include <linux/close_range.h>
+#include <linux/eventpoll.h>
+#include <linux/resource.h>
+#include <linux/sched.h>
+#include <linux/stat.h>
+#include <linux/wait.h>
+
+#include <asm/siginfo.h>
+
+enum
+{
+  MOST_CHILDREN = 32768,
+  MOST_EVENTS = 64,
+  EPOLL_ADD = 1,
+  /* Marks in epoll's data that are no child's number. */
+  CONTROL = -1,
+  OWNER = -2
+};
+
+struct limit
+{
+  uint64_t soft, hard;
+};
+
+struct child
+{
+  int pidfd; /* 0 when this place is free */
+  int status;
+};
+
+static struct launcher
+{
+  int control, events, self;
+  int running, highest;
+  int ending; /* the owner is gone */
+  struct limit files;
+  struct child children[MOST_CHILDREN];
+} launcher;
+
+/* ---- in the child, between clone and the plan's first step ---- */
+
+static struct plan *
+map_plan (int fd)
+{
+  struct statx stat;
+  if (sys (__NR_statx, fd, "", 0x1000 /* AT_EMPTY_PATH */, STATX_SIZE, &stat) < 0)
+    return NULL;
+  long at = sys (__NR_mmap, NULL, stat.stx_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+  if (at < 0 && at > -4096)
+    return NULL;
+  struct plan *plan = (struct plan *)at;
+  return plan_check (plan, stat.stx_size) < 0 ? NULL : plan;
+}
+
+/* First away from every number that will be overwritten, then down to its place. */
+static long
+place_fds (int *fds, size_t count, int first)
+{
+  long done = 0;
+  for (size_t i = 0; done >= 0 && i < count; i++)
+    done = fds[i] = (int)sys (__NR_fcntl, fds[i], F_DUPFD_CLOEXEC, first + (int)count);
+  for (size_t i = 0; done >= 0 && i < count; i++)
+    done = sys (__NR_dup3, fds[i], first + (int)i, 0);
+  return done;
+}
+
+/* The command's descriptors are 0, 1, 2 and those passed; two of ours follow, which
+ * exec closes; nothing else stays open: not another container's, not the launcher's. */
+static long
+arrange_fds (struct run *run, int *fds, const struct request *request)
+{
+  int ours[2] = { fds[FD_REPORT], launcher.self };
+  int next = 3 + (int)request->passed;
+  long done = place_fds (fds + FD_STDIN, 3 + request->passed, 0);
+  if (done >= 0)
+    done = place_fds (ours, 2, next);
+  run->report = next;
+  run->launcher = next + 1;
+  if (done >= 0)
+    done = sys (__NR_close_range, next, next + 1, CLOSE_RANGE_CLOEXEC);
+  return done < 0 ? done : sys (__NR_close_range, next + 2, ~0U, 0);
+}
+
+static _Noreturn void
+be_container (const struct request *request, int *fds)
+{
+  static struct run run;
+  run = (struct run){ .born_in = request->clone_flags,
+                      .flags = request->flags,
+                      .passed = (int)request->passed,
+                      .report = fds[FD_REPORT],
+                      .root = -1,
+                      .null = -1,
+                      .empty = -1 };
+  run.plan = map_plan (fds[FD_PLAN]);
+  long done = run.plan == NULL ? -EINVAL : arrange_fds (&run, fds, request);
+  if (done >= 0)
+    done = sys (__NR_prlimit64, 0, RLIMIT_NOFILE, &launcher.files, NULL);
+  if (done < 0)
+    {
+      send_report (&run, REPORT_FAILED, (int)-done);
+      sys (__NR_exit_group, 127);
+    }
+  run_plan (&run);
+}
+
+/* ---- in the launcher ---- */
+
+static int
+free_place (void)
+{
+  for (int i = 0; i < launcher.highest; i++)
+    if (launcher.children[i].pidfd == 0)
+      return i;
+  return launcher.highest < MOST_CHILDREN ? launcher.highest++ : -EAGAIN;
+}
+
+static long
+watch (int fd, int mark)
+{
+  struct epoll_event event = { .events = EPOLLIN, .data = (uint64_t)(int64_t)mark };
+  return sys (__NR_epoll_ctl, launcher.events, EPOLL_ADD, fd, &event);
+}
+
+static long
+start (const struct request *request, int *fds)
+{
+  int pidfd = -1;
+  struct clone_args args = { .flags = request->clone_flags | CLONE_PIDFD,
+                             .pidfd = (uint64_t)(uintptr_t)&pidfd,
+                             .exit_signal = SIGCHLD };
+  int place = free_place ();
+  if (place < 0)
+    return place;
+  long pid = sys (__NR_clone3, &args, sizeof args);
+  if (pid == 0)
+    be_container (request, fds);
+  if (pid < 0)
+    return pid;
+
+  launcher.children[place] = (struct child){ pidfd, fds[FD_STATUS] };
+  fds[FD_STATUS] = -1;
+  launcher.running++;
+  watch (pidfd, place);
+  struct status status = { .kind = STATUS_STARTED, .pid = (int32_t)pid };
+  send_packet (launcher.children[place].status, &status, sizeof status, pidfd);
+  return 0;
+}
+
+static int
+request_is_sound (const struct request *request, long size, size_t fds)
+{
+  const uint64_t namespaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER
+                              | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP;
+  return size == sizeof *request && request->magic == REQUEST_MAGIC
+         && (request->clone_flags & ~namespaces) == 0 && fds >= FD_FIXED
+         && request->passed == fds - FD_FIXED;
+}
+
+/* One request; 0 when there is none left, -1 when there will be no more. */
+static int
+take_request (void)
+{
+  struct request request;
+  int fds[FD_MAX];
+  size_t count;
+  long size = receive_packet (launcher.control, &request, sizeof request, fds, FD_MAX, &count);
+  if (size == -EAGAIN || size == -EINTR)
+    return 0;
+  if (size <= 0)
+    return -1;
+
+  long done = request_is_sound (&request, size, count) ? start (&request, fds) : -EINVAL;
+  if (done < 0 && count > FD_STATUS)
+    {
+      struct status status = { .kind = STATUS_REFUSED, .code = (int32_t)-done };
+      send_packet (fds[FD_STATUS], &status, sizeof status, -1);
+    }
+  for (size_t i = 0; i < count; i++)
+    close_fd (&fds[i]);
+  return 1;
+}
+
+/* struct rusage without libc: two timevals, then ru_maxrss and what we do not ask. */
+struct usage
+{
+  int64_t user_s, user_us, system_s, system_us, max_rss_kib, rest[13];
+};
+
+static void
+collect (int place)
+{
+  struct child *child = &launcher.children[place];
+  siginfo_t info;
+  struct usage usage;
+  if (sys (__NR_waitid, P_PIDFD, child->pidfd, &info, WEXITED, &usage) < 0)
+    return;
+  struct status status
+      = { .kind = STATUS_ENDED,
+          .pid = info.si_pid,
+          .code = info.si_code,
+          .value = info.si_status,
+          .user_us = (uint64_t)usage.user_s * 1000000u + (uint64_t)usage.user_us,
+          .system_us = (uint64_t)usage.system_s * 1000000u + (uint64_t)usage.system_us,
+          .max_rss_kib = (uint64_t)usage.max_rss_kib };
+  send_packet (child->status, &status, sizeof status, -1);
+  close_fd (&child->status);
+  close_fd (&child->pidfd); /* the last one: leaves epoll by itself */
+  child->pidfd = 0;
+  launcher.running--;
+  while (launcher.highest > 0 && launcher.children[launcher.highest - 1].pidfd == 0)
+    launcher.highest--;
+}
+
+static void
+end_all (void)
+{
+  launcher.ending = 1;
+  for (int i = 0; i < launcher.highest; i++)
+    if (launcher.children[i].pidfd != 0)
+      sys (__NR_pidfd_send_signal, launcher.children[i].pidfd, SIGKILL, NULL, 0);
+}
+
+static void
+handle (int mark)
+{
+  if (mark == OWNER)
+    end_all ();
+  else if (mark == CONTROL)
+    {
+      int more = 1;
+      while (more > 0)
+        more = take_request ();
+      if (more < 0)
+        end_all ();
+    }
+  else
+    collect (mark);
+}
+
+/* Each container costs the launcher two descriptors; the command gets the limit back. */
+static void
+raise_file_limit (void)
+{
+  sys (__NR_prlimit64, 0, RLIMIT_NOFILE, NULL, &launcher.files);
+  struct limit raised = { launcher.files.hard, launcher.files.hard };
+  sys (__NR_prlimit64, 0, RLIMIT_NOFILE, &raised, NULL);
+}
+
+int
+serve (int control, int owner)
+{
+  launcher.control = control;
+  launcher.self = (int)sys (__NR_pidfd_open, sys (__NR_getpid), 0);
+  launcher.events = (int)sys (__NR_epoll_create1, O_CLOEXEC);
+  raise_file_limit ();
+  if (launcher.self < 0 || launcher.events < 0 || watch (control, CONTROL) < 0
+      || watch (owner, OWNER) < 0)
+    return 1;
+
+  while (!launcher.ending || launcher.running > 0)
+    {
+      struct epoll_event events[MOST_EVENTS];
+      long n = sys (__NR_epoll_pwait, launcher.events, events, MOST_EVENTS, -1, NULL, 0);
+      if (n < 0 && n != -EINTR)
+        return 1;
+      for (long i = 0; i < n; i++)
+        handle ((int)(int64_t)events[i].data);
+      if (launcher.ending)
+        end_all (); /* one may have started in the same breath */
+    }
+  return 0;
+}

@@ -1,0 +1,86 @@
+/* main.c: newroot-init is started by newroot, with a control socket as descriptor 3 and
+ * a pidfd of its owner as descriptor 4.  It is not for the hands of people. */
+
+#include "launcher.h"
+#include "sys.h"
+
+#include <linux/close_range.h>
+#include <linux/prctl.h>
+
+enum
+{
+  CONTROL_FD = 3,
+  OWNER_FD = 4
+};
+
+static int
+newroot_init (int argc)
+{
+  static const char words[] = "newroot-init: started by newroot, not by hand\n";
+  if (argc != 1 || sys (__NR_fcntl, OWNER_FD, 1 /* F_GETFD */) < 0)
+    {
+      sys (__NR_write, 2, words, sizeof words - 1);
+      return 2;
+    }
+  /* No process of a container may read or trace us, whatever its user id. */
+  sys (__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+  sys (__NR_close_range, OWNER_FD + 1, ~0U, 0);
+  sys (__NR_close_range, CONTROL_FD, OWNER_FD, CLOSE_RANGE_CLOEXEC);
+  return serve (CONTROL_FD, OWNER_FD);
+}
+
+#ifdef NEWROOT_HOSTED /* for the sanitizers, which need a C library */
+
+int
+main (int argc, char **argv)
+{
+  (void)argv;
+  return newroot_init (argc);
+}
+
+#else
+
+#if defined __x86_64__
+__asm__(".globl _start\n"
+        "_start: xor %ebp, %ebp\n"
+        "mov %rsp, %rdi\n"
+        "and $-16, %rsp\n"
+        "call begin\n");
+#elif defined __aarch64__
+__asm__(".globl _start\n"
+        "_start: mov x29, #0\n"
+        "mov x30, #0\n"
+        "mov x0, sp\n"
+        "and sp, x0, #-16\n"
+        "bl begin\n");
+#endif
+
+/* *stack* is what the kernel leaves there: argc, argv, environment. */
+__attribute__ ((used)) _Noreturn static void
+begin (const long *stack)
+{
+  int status = newroot_init ((int)stack[0]);
+  for (;;)
+    sys (__NR_exit_group, status);
+}
+
+void *
+memcpy (void *to, const void *from, size_t n)
+{
+  unsigned char *out = to;
+  const unsigned char *in = from;
+  for (size_t i = 0; i < n; i++)
+    out[i] = in[i];
+  return to;
+}
+
+void *
+memset (void *to, int byte, size_t n)
+{
+  unsigned char *out = to;
+  for (size_t i = 0; i < n; i++)
+    out[i] = (unsigned char)byte;
+  return to;
+}
+
+#endif

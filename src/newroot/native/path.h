@@ -1,0 +1,24 @@
+/* path.h: names become descriptors, below the new root, and are not used as names again. */
+
+#ifndef NEWROOT_PATH_H
+#define NEWROOT_PATH_H
+
+#include "plan.h"
+
+enum kind
+{
+  NO_KIND, /* do not make it */
+  DIRECTORY,
+  FILE
+};
+
+/* O_PATH descriptor of a step's target, made first when the step says so. */
+int open_target (struct run *run, const struct step *step, const char *path, enum kind kind);
+
+/* A file opened for use, below the new root. */
+int open_in_root (struct run *run, const char *path, int flags, unsigned mode);
+
+/* The directory that holds *path*; *name becomes the last component. */
+int open_parent (struct run *run, const struct step *step, const char *path, const char **name);
+
+#endif

@@ -1,0 +1,50 @@
+/* plan.h: a plan that was checked, and the state of running it. */
+
+#ifndef NEWROOT_PLAN_H
+#define NEWROOT_PLAN_H
+
+#include "sys.h"
+#include "wire.h"
+
+#define MAX_STEPS 1024 /* a plan has some fifty; bounds the times table */
+
+/* What the steps of one plan share while they run. */
+struct run
+{
+  struct plan *plan;
+  uint64_t born_in; /* CLONE_NEW*: namespaces that clone made already */
+  int report;       /* socket to Python, closed by exec */
+  int launcher;     /* pidfd: readable when the launcher is dead */
+  int root;         /* the new root, O_PATH; -1 before STEP_USE_ROOT */
+  int passed;       /* descriptors 3 … 3+passed-1 belong to the command */
+  int null;         /* the host's /dev/null, O_PATH; -1 before the first mask */
+  int empty;        /* an empty read-only tmpfs; -1 before the first masked directory */
+  uint32_t index;   /* of the step that runs */
+  uint32_t call;    /* the last call that failed */
+  uint32_t flags;   /* of the request */
+  char log[sizeof ((struct report *)0)->log];
+};
+
+int plan_check (struct plan *plan, size_t size);
+struct step *plan_first (struct plan *plan);
+struct step *plan_next (struct step *step);
+
+/* A step's text at an offset that plan_check() and the step's own check accepted. */
+const char *text_of (const struct step *step, uint32_t offset);
+char **list_of (struct step *step, uint32_t offset);
+
+/* note (run, __NR_x, result): remembers which call failed; attempt() makes the call too. */
+static inline long
+note (struct run *run, uint32_t call, long result)
+{
+  if (result < 0)
+    run->call = call;
+  return result;
+}
+#define CALL_OF(call, ...) call
+#define attempt(run, ...) note ((run), CALL_OF (__VA_ARGS__, 0), sys (__VA_ARGS__))
+
+_Noreturn void run_plan (struct run *run);
+void send_report (const struct run *run, uint32_t kind, int error);
+
+#endif

@@ -1,0 +1,158 @@
+/* wire.h: what crosses between Python and newroot-init: plans, requests, reports.
+ *
+ * plan/encode.py writes these structures and plan/handover.py reads them; a test
+ * compiles this file and compares every size and offset with Python's.  Integers
+ * are the machine's own, for both ends run on one machine. */
+
+#ifndef NEWROOT_WIRE_H
+#define NEWROOT_WIRE_H
+
+#include <stdint.h>
+
+#define PLAN_MAGIC 0x31746f6f7277656eULL /* "newroot1" in little endian */
+
+struct plan
+{
+  uint64_t magic;
+  uint32_t size;  /* of the whole plan, this head included */
+  uint32_t count; /* steps that follow */
+};
+
+/* One step: this head, then its text.  a, b and c are offsets of text from the
+ * step's own start, 0 for none; x, y and z are numbers whose meaning is the op's. */
+struct step
+{
+  uint32_t size; /* of this step, text included; a multiple of 8; last byte 0 */
+  uint16_t op;
+  uint16_t flags;
+  uint32_t a, b, c;
+  uint32_t d;
+  uint64_t x, y, z;
+};
+
+/* A list of strings in a step's text, at an offset that is a multiple of 8.  Each
+ * slot holds a string's offset; list_of() turns slots into pointers in place, so
+ * that no memory is ever asked for. */
+struct list
+{
+  uint64_t count;
+  uint64_t slots[]; /* count of them, then a zero */
+};
+
+enum op
+{
+  STEP_UNSHARE = 1,
+  STEP_SET_NAMESPACE,
+  STEP_MAP_IDS,
+  STEP_WAIT,
+  STEP_DIE_WITH_PARENT,
+  STEP_NEW_SESSION,
+  STEP_JOIN_CGROUP,
+  STEP_SET_PROPAGATION,
+  STEP_MAKE_DIR,
+  STEP_WRITE_FILE,
+  STEP_MOUNT_FS,
+  STEP_MOUNT_OVERLAY,
+  STEP_BIND_MOUNT,
+  STEP_USE_ROOT,
+  STEP_SET_ATTR,
+  STEP_MAKE_NODE,
+  STEP_MAKE_SYMLINK,
+  STEP_MASK,
+  STEP_MAKE_READONLY,
+  STEP_OPEN_TERMINAL,
+  STEP_SET_SYSCTL,
+  STEP_SET_HOSTNAME,
+  STEP_SET_DOMAINNAME,
+  STEP_LINK_UP,
+  STEP_PIVOT_ROOT,
+  STEP_MOVE_ROOT,
+  STEP_CHROOT,
+  STEP_DETACH_OLD_ROOT,
+  STEP_SET_OOM_SCORE,
+  STEP_SET_RLIMIT,
+  STEP_SET_BOUNDING,
+  STEP_SET_USER,
+  STEP_SET_CAPABILITIES,
+  STEP_SET_NO_NEW_PRIVS,
+  STEP_LOAD_SECCOMP,
+  STEP_SET_CWD,
+  STEP_REAP,
+  STEP_EXEC,
+  STEP_COUNT
+};
+
+/* Flags of a step. */
+enum
+{
+  ON_HOST = 1,        /* the target is a path of the host, not below the new root */
+  MAKE_TARGET = 2,    /* make the target when it is missing */
+  IF_PRESENT = 4,     /* a missing target is no error */
+  RECURSIVE = 8,      /* bind: the mounts below the source too */
+  ATTR_RECURSIVE = 16, /* attributes: on the mounts below too */
+  NO_SYMLINKS = 32,    /* no component of the target may be a symlink */
+  KEEP_GROUPS = 64     /* user: setgroups is denied here, user_namespaces(7) */
+};
+
+/* Python -> launcher, one packet with the descriptors beside it: the fixed ones in this
+ * order, then those that the command gets as 3, 4, … */
+#define REQUEST_MAGIC 0x7274736eu
+enum
+{
+  FD_PLAN,
+  FD_REPORT,
+  FD_STATUS,
+  FD_STDIN,
+  FD_STDOUT,
+  FD_STDERR,
+  FD_FIXED,
+  FD_MAX = 250 /* SCM_MAX_FD is 253 */
+};
+enum
+{
+  WANT_TIMES = 1 /* report what each step took */
+};
+struct request
+{
+  uint32_t magic;
+  uint32_t flags;
+  uint64_t clone_flags; /* CLONE_NEW*: the namespaces to be born in */
+  uint32_t reserved, passed;
+};
+
+/* newroot-init -> Python, on the report socket.  It is closed by a successful
+ * exec, so end of file without REPORT_FAILED means: the command runs. */
+enum
+{
+  REPORT_FAILED = 1, /* a step failed */
+  REPORT_TIMES,      /* nanoseconds per step, as uint64_t */
+  REPORT_WAITING,    /* STEP_MAP_IDS or STEP_WAIT waits for one byte */
+  REPORT_TERMINAL    /* the terminal's master end comes with it */
+};
+struct report
+{
+  uint32_t kind;
+  uint32_t index; /* of the step, from 0 */
+  int32_t error;  /* errno */
+  uint32_t call;  /* which call of the step failed: a system call number, 0 if none */
+  char log[256];  /* the kernel's words from the fs context */
+};
+
+/* launcher -> Python, on the status socket: first STATUS_STARTED with a pidfd,
+ * at last STATUS_ENDED. */
+enum
+{
+  STATUS_STARTED = 1,
+  STATUS_ENDED,
+  STATUS_REFUSED /* the request itself was wrong, or clone failed */
+};
+struct status
+{
+  uint32_t kind;
+  int32_t pid;   /* as the launcher sees it */
+  int32_t code;  /* CLD_EXITED, CLD_KILLED, CLD_DUMPED; or errno */
+  int32_t value; /* exit status or signal */
+  uint64_t user_us, system_us, max_rss_kib;
+};
+
+#endif
