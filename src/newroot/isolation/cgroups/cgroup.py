@@ -1,0 +1,667 @@
+"""``Cgroup``: make a container's cgroup, set and change its limits, read it, end it, remove it.
+
+This runs on our side, before and beside the container: newroot-init only joins, by writing "0"
+to each of ``procs_paths``.  On v1 (and hybrid) only those hierarchies get a directory whose
+controllers are named; on v2 it is one directory.  Where it lies: ``Hierarchy.directory``.
+The manager is cgroupfs: we make the directories.  A second manager, systemd, would make them by
+asking for a scope, and hand the same ``Cgroup`` back.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from time import monotonic
+
+from newroot.errors import AlreadyExists, SpecError, SyscallError, UnsupportedError, UsageError
+from newroot.isolation.cgroups import files, members
+from newroot.isolation.cgroups.detect import SELF_LEAF
+from newroot.isolation.cgroups.resources import POINTER, Section, Write
+from newroot.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from newroot.isolation.cgroups.detect import CgroupHost, Hierarchy
+
+#: Members of an OCI resources object, and the v2 controller that each needs.
+_V2_SECTIONS = {
+    "memory": "memory",
+    "cpu": "cpu",
+    "pids": "pids",
+    "blockIO": "io",
+    "hugepageLimits": "hugetlb",
+    "rdma": "rdma",
+}
+
+#: What v1 calls a controller, and v2 calls otherwise, or ("") has in every cgroup.
+_V2_NAMES = {"blkio": "io", "cpuacct": "", "devices": "", "freezer": ""}
+
+
+@record
+class Place:
+    """A container's directory in one hierarchy."""
+
+    hierarchy: Hierarchy
+    directory: str
+
+
+@record
+class Stats:
+    """What a cgroup has used.  None is "not counted here": the controller was not asked for."""
+
+    memory_bytes: int | None = None
+    memory_peak_bytes: int | None = None
+    oom_kills: int = 0
+    cpu_ns: int | None = None
+    cpu_periods: int | None = None
+    cpu_throttled_periods: int | None = None
+    cpu_throttled_ns: int | None = None
+    pids: int | None = None
+    io_read_bytes: int | None = None
+    io_written_bytes: int | None = None
+
+
+@record
+class Demand:
+    """What a resources object comes to on one host."""
+
+    writes: tuple[Write, ...]
+    device_program: bytes | None = None  #: for cgroup v2
+
+
+def translate(resources: dict[str, object], host: CgroupHost) -> Demand:
+    """Choose, for each member of *resources*, the cgroup version its controller has here.  Pure.
+
+    Raises SpecError for a wrong value, UnsupportedError for what this host's cgroups cannot say.
+    """
+    unified = host.unified
+    v2 = unified is not None and {
+        name
+        for name, controller in _V2_SECTIONS.items()
+        if host.mode == "v2" or controller in unified.controllers
+    }
+    if not v2:
+        return _translate_v1(resources)
+    modern = resources if host.mode == "v2" else _only(resources, v2)
+    devices = host.mode == "v2" or host.find("devices") is None
+    older = {} if host.mode == "v2" else _only(resources, resources.keys() - v2)
+    if devices:
+        older.pop("devices", None)
+    writes = _translate_v1(older).writes if older else ()
+    if modern:
+        from newroot.isolation.cgroups import resources_v2
+
+        writes += resources_v2.writes(modern)
+    return Demand(writes=writes, device_program=_program(resources) if devices else None)
+
+
+def _translate_v1(resources: dict[str, object]) -> Demand:
+    from newroot.isolation.cgroups import resources_v1
+
+    return Demand(writes=resources_v1.writes(resources))
+
+
+def _only(resources: dict[str, object], names: Collection[str]) -> dict[str, object]:
+    return {name: value for name, value in resources.items() if name in names}
+
+
+def _program(resources: dict[str, object]) -> bytes | None:
+    if resources.get("devices") is None:
+        return None
+    from newroot.isolation.cgroups.devices import read_rules
+    from newroot.isolation.cgroups.devices_v2 import program
+
+    return program(read_rules(Section(resources, POINTER)))
+
+
+class Cgroup:
+    """One container's cgroup: a directory in each hierarchy that its limits need."""
+
+    __slots__ = ("host", "path", "places")
+
+    path: str  #: as it was asked for, cleaned
+    host: CgroupHost
+    places: tuple[Place, ...]
+
+    def __init__(self, path: str, places: Iterable[Place], *, host: CgroupHost) -> None:
+        self.path = path
+        self.places = tuple(places)
+        self.host = host
+
+    def __repr__(self) -> str:
+        return f"Cgroup({', '.join(p.directory for p in self.places) or self.path!r})"
+
+    @classmethod
+    def create(
+        cls,
+        path: str,
+        resources: dict[str, object],
+        *,
+        host: CgroupHost,
+        freezer: bool = False,
+        controllers: tuple[str, ...] = (),
+        manager: str = "cgroupfs",
+    ) -> Cgroup:
+        """Make the cgroup *path* and set its limits; nobody is in it yet.
+
+        *resources* is OCI's ``linux.resources``.  *freezer* makes sure that freeze() and a kill()
+        that nobody can outrun will work: on v1 that is one more directory.  *controllers* names
+        more controllers to have for their numbers' sake, such as "memory" or "cpuacct".  With
+        nothing asked for, a v1 host gets no directory at all and ``procs_paths`` is empty.
+
+        On v2, where we ourselves sit in the cgroup that has to hand out controllers, we (and our
+        children in it) are moved into its child ``newroot.self`` first.
+
+        Raises SpecError for wrong resources, UnsupportedError for a controller that this host
+        has not, AlreadyExists when the cgroup is in use, SyscallError when the kernel refuses.
+        Then nothing of it remains.
+        """
+        if manager != "cgroupfs":
+            raise UsageError(f"cgroup manager {manager!r} is not known", hint="use cgroupfs")
+        path = clean_path(path)
+        demand = translate(resources, host)
+        cgroup = cls(path, (), host=host)
+        try:
+            for hierarchy, names in _needs(demand, host, freezer=freezer, controllers=controllers):
+                cgroup._make(hierarchy, names)
+            cgroup._apply(demand.writes)
+            cgroup._attach(demand.device_program)
+        except BaseException:
+            cgroup._undo()
+            raise
+        return cgroup
+
+    @classmethod
+    def find(cls, path: str, *, host: CgroupHost) -> Cgroup:
+        """The cgroup *path* as it is there now, in whichever hierarchies have it."""
+        path = clean_path(path)
+        directories = ((h, h.directory(path)) for h in host.hierarchies)
+        places = (Place(hierarchy=h, directory=d) for h, d in directories if os.path.isdir(d))
+        return cls(path, places, host=host)
+
+    @classmethod
+    def at(cls, directories: Iterable[str], *, host: CgroupHost) -> Cgroup:
+        """The cgroup with exactly these *directories*, as an earlier ``directories`` gave them."""
+        places = []
+        for directory in directories:
+            hierarchy = _mounted_above(directory, host)
+            if hierarchy is not None:
+                places.append(Place(hierarchy=hierarchy, directory=directory))
+        path = places[0].directory[len(places[0].hierarchy.mount) :] if places else ""
+        return cls(path, places, host=host)
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """The directories, one a hierarchy; ``Cgroup.at`` takes them."""
+        return tuple(place.directory for place in self.places)
+
+    @property
+    def procs_paths(self) -> tuple[str, ...]:
+        """The files to which a process writes "0" to join."""
+        return tuple(f"{place.directory}/cgroup.procs" for place in self.places)
+
+    def directory_of(self, controller: str) -> str | None:
+        """Where *controller* ("" for cgroup v2 itself) has this cgroup; None when it has not."""
+        for place in self.places:
+            hierarchy = place.hierarchy
+            if controller in hierarchy.controllers or (not controller and hierarchy.version == 2):
+                return place.directory
+        return None
+
+    def update(self, resources: dict[str, object]) -> None:
+        """Change the limits of a running container to *resources*; what it leaves out stays.
+
+        A controller that the cgroup does not have yet is added, and the processes with it.
+        Device rules are left alone, as by ``runc update``.  When a write is refused, those
+        before it stay done.
+
+        Raises as create() does, and SyscallError (EBUSY) when ``checkBeforeUpdate`` is set and
+        more memory is in use than the new limit allows.
+        """
+        resources = {name: value for name, value in resources.items() if name != "devices"}
+        demand = translate(resources, self.host)
+        self._check_memory(Section(resources, POINTER).section("memory"))
+        added = []
+        for hierarchy, names in _needs(demand, self.host):
+            if hierarchy.version == 1 and all(p.hierarchy is not hierarchy for p in self.places):
+                self._make(hierarchy, names)
+                added.append(self.places[-1].directory)
+            elif hierarchy.version == 2:
+                self._enable(hierarchy, names)
+        self._apply(demand.writes)
+        for directory in added:
+            self._move_in(directory)
+
+    def oom_kills(self) -> int:
+        """How many processes the kernel killed here for want of memory; 0 where not counted."""
+        directory = self.directory_of("memory")
+        if directory is None:
+            return 0
+        if self._is_v2("memory"):
+            events = files.keyed_numbers(files.find(f"{directory}/memory.events"))
+            return events.get("oom_kill", 0)
+        # v1 counts each cgroup by itself.
+        return sum(
+            files.keyed_numbers(files.find(f"{below}/memory.oom_control")).get("oom_kill", 0)
+            for below in members.walk(directory)
+        )
+
+    def processes(self) -> tuple[int, ...]:
+        """The ids of the processes in the cgroup and in those below it, sorted."""
+        directory = self._directory_of_members()
+        return tuple(sorted(members.processes(directory))) if directory is not None else ()
+
+    def kill(self, *, timeout_s: float = 10.0) -> None:
+        """Kill every process in the cgroup and below, and wait until none is left.
+
+        Raises SyscallError (ETIMEDOUT) when one is still there after *timeout_s*: it waits in
+        the kernel, for a disk or a network file system that does not answer.
+        """
+        unified = self.directory_of("")
+        if unified is not None and members.kill_unified(unified):
+            gone = members.wait_event(unified, "populated", 0, timeout_s)
+        else:
+            gone = self._kill_by_hand(timeout_s)
+        if not gone:
+            raise files.failure(
+                "kill", repr(self), OSError(errno.ETIMEDOUT, ""), doing=f"kill all of {self!r}"
+            )
+
+    def freeze(self, *, timeout_s: float = 10.0) -> None:
+        """Stop every process in the cgroup where it is.
+
+        Raises SyscallError (ETIMEDOUT) when they did not all stop in time; they run again then.
+        """
+        directory = self._freezer()
+        v2 = self._is_v2("freezer")
+        if v2:
+            frozen = members.freeze_unified(directory, frozen=True, timeout_s=timeout_s)
+        else:
+            frozen = members.freeze_v1(directory, timeout_s=timeout_s)
+        if not frozen:
+            self.thaw()
+            raise files.failure(
+                "freeze", directory, OSError(errno.ETIMEDOUT, ""), doing=f"freeze {directory}"
+            )
+
+    def thaw(self) -> None:
+        """Let frozen processes go on."""
+        directory = self._freezer()
+        if self._is_v2("freezer"):
+            files.write(f"{directory}/cgroup.freeze", "0")
+        else:
+            members.thaw_v1(directory)
+
+    def is_frozen(self) -> bool:
+        """Whether the cgroup is frozen, by us or by somebody else."""
+        directory = self.directory_of("")
+        if directory is not None:
+            return files.keyed_numbers(files.find(f"{directory}/cgroup.events")).get("frozen") == 1
+        directory = self.directory_of("freezer")
+        state = files.find(f"{directory}/freezer.state") if directory is not None else None
+        return (state or "").strip() == "FROZEN"
+
+    def remove(self, *, timeout_s: float = 2.0) -> None:
+        """Remove the cgroup and all that the container made below it.
+
+        A process that has just exited can hold it for a moment, so EBUSY is waited for.  Not
+        there is as good as removed.  Raises SyscallError (EBUSY) when processes are still in it.
+        """
+        from newroot.isolation.cgroups.removal import remove_tree
+
+        failed = None
+        for place in self.places:
+            try:
+                remove_tree(place.directory, v2=place.hierarchy.version == 2, timeout_s=timeout_s)
+            except SyscallError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def stats(self) -> Stats:
+        """What the cgroup has used until now."""
+        from newroot.isolation.cgroups.stats import read_v1, read_v2
+
+        if self.directory_of("") is not None and self.host.mode == "v2":
+            numbers = read_v2(self.directory_of("") or "")
+        else:
+            numbers = read_v1(self.directory_of)
+        return Stats(**numbers, oom_kills=self.oom_kills())
+
+    # Making
+
+    def _make(self, hierarchy: Hierarchy, names: Collection[str]) -> None:
+        directory = hierarchy.directory(self.path)
+        _make_directory(directory)
+        self.places += (Place(hierarchy=hierarchy, directory=directory),)
+        if "cpuset" in hierarchy.controllers and hierarchy.version == 1:
+            _inherit_cpuset(directory, hierarchy.mount)
+        if hierarchy.version == 2:
+            self._enable(hierarchy, names)
+
+    def _enable(self, hierarchy: Hierarchy, names: Collection[str]) -> None:
+        """Have the controllers *names* in our directory, by way of the cgroups above it."""
+        wanted = [name for name in names if name]
+        directory = self.directory_of("")
+        if directory is None:
+            return
+        if not wanted or set(wanted) <= set(files.read(f"{directory}/cgroup.controllers").split()):
+            return
+        for above in _directories_between(hierarchy.mount, directory):
+            control = f"{above}/cgroup.subtree_control"
+            enabled = files.read(control).split()
+            missing = " ".join(f"+{name}" for name in wanted if name not in enabled)
+            if missing:
+                _hand_out(control, missing, own=hierarchy.own_directory())
+
+    def _apply(self, writes: Iterable[Write]) -> None:
+        """Do the writes; one that is refused with EINVAL is tried once more after the others.
+
+        For the kernel checks each value against those that are still the old ones: memory
+        against memory+swap on v1, a burst and a period against the quota.  One order is right
+        for raising and another for lowering, and the second try is right for both.
+        """
+        refused = []
+        for write in writes:
+            try:
+                self._write(write)
+            except SyscallError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                refused.append(write)
+        for write in refused:
+            self._write(write)
+
+    def _write(self, write: Write) -> None:
+        path = f"{self.directory_of(write.controller)}/{write.file}"
+        try:
+            files.write(path, write.value)
+        except SyscallError as error:
+            if error.errno != errno.ENOENT or not (write.optional or write.instead):
+                raise
+            if write.instead is not None:
+                self._write(write.instead)
+
+    def _attach(self, device_program: bytes | None) -> None:
+        if device_program is None:
+            return
+        from newroot.isolation.cgroups.devices_v2 import attach
+
+        attach(self.directory_of("") or "", device_program)
+
+    def _undo(self) -> None:
+        """Take a half-made cgroup away; what led here is the error to tell of."""
+        try:
+            self.remove(timeout_s=0)
+        except SyscallError:
+            pass
+
+    def _move_in(self, directory: str) -> None:
+        """Move the container's processes into a hierarchy that it was not in."""
+        while missing := set(self.processes()) - members.processes(directory):
+            for pid in missing:
+                try:
+                    files.write(f"{directory}/cgroup.procs", str(pid))
+                except SyscallError as error:
+                    if error.errno != errno.ESRCH:  # it has exited
+                        raise
+
+    def _check_memory(self, memory: Section) -> None:
+        """``checkBeforeUpdate``: v1 refuses by itself, v2 would kill to get below the limit."""
+        directory = self.directory_of("memory")
+        if not memory.flag("checkBeforeUpdate") or directory is None or not self._is_v2("memory"):
+            return
+        used = files.find_number(f"{directory}/memory.current") or 0
+        for name in ("limit", "swap"):
+            limit = memory.find_set(name)
+            if limit is not None and 0 < limit <= used:
+                busy = OSError(errno.EBUSY, "")
+                doing = f"set memory {name} {limit} while {used} bytes are in use, on {directory}"
+                raise files.failure("write", f"{directory}/memory.max", busy, doing=doing)
+
+    # Looking
+
+    def _is_v2(self, controller: str) -> bool:
+        """Whether our directory for *controller* is a cgroup v2."""
+        if controller == "freezer":
+            return self.directory_of("") is not None
+        unified = self.host.unified
+        return unified is not None and controller in unified.controllers
+
+    def _freezer(self) -> str:
+        directory = self.directory_of("") or self.directory_of("freezer")
+        if directory is None:
+            raise UnsupportedError(
+                f"freeze {self!r}: it has no freezer",
+                feature="freezer",
+                hint="the container was started without one: cgroup v1 needs freezer=True",
+            )
+        return directory
+
+    def _directory_of_members(self) -> str | None:
+        """The directory to list processes in: the one that the container can least escape."""
+        first = self.places[0].directory if self.places else None
+        return self.directory_of("") or self.directory_of("freezer") or first
+
+    def _kill_by_hand(self, timeout_s: float) -> bool:
+        """Kill by process id until nobody is left; frozen, so that nobody forks meanwhile."""
+        directory = self._directory_of_members()
+        if directory is None:
+            return True
+        deadline = monotonic() + timeout_s
+        freezer = self.directory_of("freezer") or self.directory_of("")
+        while members.processes(directory):
+            if monotonic() > deadline:
+                return False
+            if freezer is not None:
+                self._freeze_to_kill(freezer)
+            members.kill_each(directory)
+            if freezer is not None:
+                self.thaw()
+            # Not until the last has gone: without a freezer, one may have forked meanwhile.
+            members.wait_gone(directory, 0.1)
+        return True
+
+    def _freeze_to_kill(self, freezer: str) -> None:
+        # Best effort: what does not freeze in time is killed all the same, and the loop goes on.
+        if self._is_v2("freezer"):
+            members.freeze_unified(freezer, frozen=True, timeout_s=0.5)
+        else:
+            members.freeze_v1(freezer, timeout_s=0.5)
+
+
+def leftovers(parent: str, live_ids: Collection[str], *, host: CgroupHost) -> tuple[Cgroup, ...]:
+    """The cgroups directly below *parent* whose name is the id of no live container.
+
+    *parent* is a path as ``create`` takes it, "/newroot" for one.  Whoever removes them kills
+    what may still run in them first; whoever starts containers meanwhile names them in
+    *live_ids* before it makes their cgroup.
+    """
+    places: dict[str, list[Place]] = {}
+    for hierarchy in host.hierarchies:
+        directory = hierarchy.directory(clean_path(parent))
+        for name in _children(directory):
+            if name not in live_ids and name != SELF_LEAF:
+                found = Place(hierarchy=hierarchy, directory=f"{directory}/{name}")
+                places.setdefault(name, []).append(found)
+    parent = clean_path(parent).rstrip("/")
+    return tuple(Cgroup(f"{parent}/{name}", places[name], host=host) for name in sorted(places))
+
+
+def clean_path(untrusted_path: str) -> str:
+    """*untrusted_path* (OCI ``cgroupsPath``) without doubled or trailing slashes and dots.
+
+    Raises SpecError for one that climbs with "..", has a NUL or a line end, or names no cgroup.
+    """
+    parts = [part for part in untrusted_path.split("/") if part not in ("", ".")]
+    if ".." in parts or "\0" in untrusted_path or "\n" in untrusted_path or not parts:
+        raise SpecError(
+            f"{untrusted_path!r} is not a path of a cgroup", pointer="/linux/cgroupsPath"
+        )
+    return ("/" if untrusted_path.startswith("/") else "") + "/".join(parts)
+
+
+def _needs(
+    demand: Demand,
+    host: CgroupHost,
+    *,
+    freezer: bool = False,
+    controllers: tuple[str, ...] = (),
+) -> list[tuple[Hierarchy, list[str]]]:
+    """The hierarchies to be in, each with the controllers that are wanted of it."""
+    if host.mode == "v2":
+        controllers = tuple(_V2_NAMES.get(name, name) for name in controllers)
+    names = list(dict.fromkeys([*(write.controller for write in demand.writes), *controllers]))
+    unified = host.unified
+    if demand.device_program is not None or (freezer and unified is not None):
+        names.append("")
+    elif freezer:
+        names.append("freezer")
+    if host.mode == "v2" and "" not in names:
+        names.append("")  # one directory, limits or none: it is what kill() kills
+    if names and host.why:
+        raise UnsupportedError(
+            f"make a cgroup: {host.why}",
+            feature="cgroups",
+            tried="/proc/self/mountinfo",
+            hint="run without limits, or have a cgroup file system mounted read-write",
+        )
+    for name in names:
+        _check_has(name, host)
+    needs = []
+    for hierarchy in host.hierarchies:
+        wanted = [name for name in names if _lives_in(name, hierarchy)]
+        if wanted:
+            needs.append((hierarchy, wanted))
+    return needs
+
+
+def _lives_in(controller: str, hierarchy: Hierarchy) -> bool:
+    return controller in hierarchy.controllers or (not controller and hierarchy.version == 2)
+
+
+def _check_has(controller: str, host: CgroupHost) -> None:
+    if any(_lives_in(controller, hierarchy) for hierarchy in host.hierarchies):
+        return
+    there = ", ".join(name for h in host.hierarchies for name in h.controllers)
+    raise UnsupportedError(
+        f"limit {controller}: this host has no {controller} cgroup controller",
+        feature=f"cgroup controller {controller}",
+        tried=f"mounted here: {there or 'none'}",
+        hint="leave that limit out, or boot with the controller enabled (cgroup_disable=)",
+    )
+
+
+def _mounted_above(directory: str, host: CgroupHost) -> Hierarchy | None:
+    fits = [h for h in host.hierarchies if directory.startswith(h.mount.rstrip("/") + "/")]
+    return max(fits, key=lambda h: len(h.mount), default=None)
+
+
+def _children(directory: str) -> list[str]:
+    try:
+        with os.scandir(directory) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise files.failure("open", directory, error) from None
+
+
+def _directories_between(top: str, bottom: str) -> list[str]:
+    """*top* and what lies on the way to *bottom*, which is not among them."""
+    found = []
+    above = os.path.dirname(bottom)
+    while len(above) >= len(top.rstrip("/")) and above != "/":
+        found.append(above)
+        above = os.path.dirname(above)
+    return found[::-1]
+
+
+def _make_directory(directory: str) -> None:
+    """Make a container's directory, and those above it.  One that is there must be unused."""
+    try:
+        try:
+            os.mkdir(directory, 0o755)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(directory), 0o755, exist_ok=True)
+            os.mkdir(directory, 0o755)
+    except FileExistsError:
+        _make_anew(directory)
+    except OSError as error:
+        raise files.failure("mkdir", directory, error) from None
+
+
+def _make_anew(directory: str) -> None:
+    # A leftover has old limits; and rmdir(2) tells one in use from one that is not, at once.
+    try:
+        os.rmdir(directory)
+        os.mkdir(directory, 0o755)
+    except OSError as error:
+        if error.errno in (errno.EBUSY, errno.ENOTEMPTY, errno.EEXIST):
+            raise AlreadyExists(
+                f"make cgroup {directory}: it is there, and in use",
+                hint="choose another cgroup path, or stop what runs there: see its cgroup.procs",
+            ) from None
+        raise files.failure("mkdir", directory, error) from None
+
+
+def _inherit_cpuset(directory: str, mount: str) -> None:
+    """Fill the cpuset of a new v1 cgroup from the one above: a new one is empty, and nobody may
+    join an empty one (cpuset(7), Error conditions, ENOSPC)."""
+    above = os.path.dirname(directory)
+    if len(above) > len(mount) and not files.read(f"{above}/cpuset.cpus").strip():
+        _inherit_cpuset(above, mount)
+    for file in ("cpuset.cpus", "cpuset.mems"):
+        if not files.read(f"{directory}/{file}").strip():
+            files.write(f"{directory}/{file}", files.read(f"{above}/{file}").strip())
+
+
+def _hand_out(control: str, value: str, *, own: str) -> None:
+    """Enable controllers for the children of a cgroup, making room when it is we who sit in it."""
+    try:
+        files.write(control, value)
+    except SyscallError as error:
+        if error.errno != errno.EBUSY or os.path.dirname(control) != own:
+            raise
+        if not _make_room(own):
+            raise
+        files.write(control, value)
+
+
+def _make_room(own: str) -> bool:
+    """Move ourselves out of our own cgroup into its child ``newroot.self``.
+
+    cgroup v2 lets no cgroup have both processes and children with controllers.  Only we and our
+    descendants are moved: when somebody else is there too it is not ours to rearrange.
+    """
+    inside = [int(pid) for pid in files.read(f"{own}/cgroup.procs").split()]
+    if not all(_is_ours(pid) for pid in inside):
+        return False
+    leaf = f"{own}/{SELF_LEAF}"
+    try:
+        os.mkdir(leaf, 0o755)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise files.failure("mkdir", leaf, error) from None
+    for pid in inside:
+        try:
+            files.write(f"{leaf}/cgroup.procs", str(pid))
+        except SyscallError as error:
+            if error.errno != errno.ESRCH:
+                raise
+    return True
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether *pid* is this process or one that descends from it."""
+    while pid > 1:
+        if pid == os.getpid():
+            return True
+        stat = files.find(f"/proc/{pid}/stat")
+        if stat is None:
+            return True  # it has exited: no obstacle
+        pid = int(stat.rpartition(")")[2].split()[1])
+    return pid == os.getpid()
