@@ -1,0 +1,180 @@
+"""``newroot``: find the verb, read its words, run it; turn what goes wrong into words and a code.
+
+The one place that knows the exit codes: Docker's 125 for what newroot could not do, 126 and 127
+for a command that could not be started, 128+n after signal n, and the command's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from newroot.cli.flags import HELP, Flag, check_positionals, parse_words
+from newroot.cli.verbs import Context, find_verb, load_verb
+from newroot.errors import BugError, NewrootError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from newroot.cli.flags import Parsed
+
+_EVERYWHERE = (
+    Flag(
+        name="root",
+        metavar="DIR",
+        completes="directory",
+        help="Where images, containers and volumes are kept ($NEWROOT_ROOT)",
+        group="Global options",
+    ),
+    Flag(
+        name="run-root",
+        metavar="DIR",
+        completes="directory",
+        help="Where the state of what runs is kept ($NEWROOT_RUN_ROOT)",
+        group="Global options",
+    ),
+    Flag(name="debug", help="Show where in newroot an error came from", group="Global options"),
+    Flag(name="help", help=HELP.help, group="Global options"),
+)
+GLOBAL_FLAGS = (
+    *_EVERYWHERE,
+    Flag(name="version", help="Show the version and exit", group="Global options"),
+)
+
+ENGINE_FAILED = 125
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+AFTER_SIGNAL = 128
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run ``newroot`` with *argv*, without the program's own name; return the exit code."""
+    session = _Session()
+    try:
+        code = _dispatch(sys.argv[1:] if argv is None else argv, session)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Who read our output has gone; the interpreter's own flush at exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
+        return AFTER_SIGNAL + 13
+    except KeyboardInterrupt:
+        return AFTER_SIGNAL + 2
+    except Exception as error:
+        return _explain(error, debug=session.debug)
+
+
+class _Session:
+    """What is known when something goes wrong half-way."""
+
+    debug = False
+
+
+def _dispatch(words: list[str], session: _Session) -> int:
+    before = parse_words(words, GLOBAL_FLAGS, where="newroot", stops_at_positional=True)
+    session.debug = before.is_set("debug")
+    if before.is_set("version"):
+        from newroot.version import VERSION
+
+        print(f"newroot {VERSION}")
+        return 0
+    found = find_verb(before.positionals)
+    if found is None:
+        return _without_verb(before)
+    name, used = found
+    verb = load_verb(name)
+    parsed = parse_words(
+        list(before.positionals[used:]),
+        (*verb.flags, *_EVERYWHERE),
+        where=f"newroot {name}",
+        stops_at_positional=verb.stops_at_positional,
+    )
+    session.debug |= parsed.is_set("debug")
+    if before.is_set("help") or parsed.is_set("help"):
+        from newroot.cli.help import print_verb
+
+        return print_verb(verb)
+    check_positionals(verb, parsed.positionals)
+    return verb.run(parsed, _context(before, parsed))
+
+
+def _context(before: Parsed, after: Parsed) -> Context:
+    from newroot.container.places import default_root, default_run_root
+
+    def chosen(word: str) -> str | None:
+        value = after.text(word) if after.text(word) is not None else before.text(word)
+        if value == "":
+            raise UsageError(f"--{word.replace('_', '-')} needs a directory")
+        return None if value is None else os.path.abspath(value)
+
+    uid = os.geteuid()
+    root = chosen("root") or default_root(os.environ, uid)
+    return Context(
+        root=root,
+        run_root=chosen("run_root") or default_run_root(os.environ, uid, root),
+        debug=before.is_set("debug") or after.is_set("debug"),
+    )
+
+
+def _without_verb(before: Parsed) -> int:
+    from newroot.cli import help as pages
+    from newroot.cli.verbs import group_of
+
+    words = before.positionals
+    group = group_of(words)
+    asked = before.is_set("help") or words[-1:] in (("--help",), ("-h",))
+    if group is not None and (asked or words == tuple(group.split())):
+        return pages.print_group(group, asked=asked)
+    if words:
+        raise pages.unknown_verb(words, group)
+    return pages.print_overview(asked=asked)
+
+
+# --- what went wrong -----------------------------------------------------------------------------
+
+
+def _explain(error: Exception, *, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
+    ours = error if isinstance(error, NewrootError) else _as_ours(error)
+    _say(f"newroot: {ours}")
+    if ours.hint:
+        _say(f"hint: {ours.hint}")
+    return exit_code(ours)
+
+
+def _as_ours(error: Exception) -> NewrootError:
+    if isinstance(error, OSError):
+        target = f", on {error.filename}" if error.filename else ""
+        return NewrootError(f"{error.strerror or error}{target}")
+    return BugError(
+        f"this should never happen: {type(error).__name__}: {error}",
+        hint="please file a bug with what newroot --debug says",
+    )
+
+
+def _say(line: str) -> None:
+    # One line each, and no control character of an image's reaches the terminal as one.
+    text = "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in line)
+    try:
+        print(text, file=sys.stderr)
+    except (OSError, ValueError):
+        pass  # stderr is closed: the exit code still tells
+
+
+def exit_code(error: NewrootError) -> int:
+    """Docker's exit code for *error*."""
+    import errno
+
+    from newroot.errors import StepError
+
+    # Docker: 127 when there is no such command, 126 when it is there and cannot be run.
+    if isinstance(error, StepError) and error.step.split(" ")[0] == "exec":
+        return NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else NOT_EXECUTABLE
+    return ENGINE_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""What the listing verbs print with: columns, JSON, sizes and ages, all in Docker's manner."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+JSON_FORMAT = ("json",)
+LIST_FORMATS = ("table", "json")
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print *rows* under *headings*, columns three spaces apart, as Docker's tabwriter does."""
+    table = [tuple(headings), *(tuple(row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("   ".join(cells).rstrip())
+
+
+def print_json(value: Any, *, indent: int | None = None) -> None:
+    """Print *value* as JSON, on one line unless *indent* is given."""
+    import json
+
+    separators = (",", ":") if indent is None else None
+    print(json.dumps(value, indent=indent, separators=separators))
+
+
+def human_size(size_bytes: int) -> str:
+    """``4.26MB``: powers of 1000, three digits (docker/go-units, HumanSizeWithPrecision)."""
+    value = float(size_bytes)
+    units = ("B", "kB", "MB", "GB", "TB", "PB")
+    unit = 0
+    while value >= 1000 and unit < len(units) - 1:
+        value /= 1000
+        unit += 1
+    # 999.6 rounds to 1e+03 with three digits, which is the next unit's 1.
+    if unit < len(units) - 1 and float(f"{value:.3g}") >= 1000:
+        value, unit = value / 1000, unit + 1
+    return f"{float(f'{value:.3g}'):g}{units[unit]}"
+
+
+#: (below how many of its hours, the unit's hours, its name): go-units, HumanDuration
+_LONG_AGES = (
+    (48, 1, "hours"),
+    (14 * 24, 24, "days"),
+    (60 * 24, 7 * 24, "weeks"),
+    (2 * 365 * 24, 30 * 24, "months"),
+)
+
+
+def human_age(seconds: float) -> str:
+    """``3 weeks``, ``About an hour``, ``Less than a second``."""
+    if seconds < 60:
+        whole = int(seconds)
+        return ("Less than a second", "1 second")[whole] if whole < 2 else f"{whole} seconds"
+    if seconds < 3600:
+        minutes = int(seconds // 60)
+        return "About a minute" if minutes == 1 else f"{minutes} minutes"
+    hours = round(seconds / 3600)
+    if hours == 1:
+        return "About an hour"
+    for below, unit, name in _LONG_AGES:
+        if hours < below:
+            return f"{hours // unit} {name}"
+    return f"{hours // (365 * 24)} years"
+
+
+def age_of(timestamp: str) -> str:
+    """How long ago an RFC 3339 *timestamp* was; ``N/A`` when it is none."""
+    from datetime import datetime
+
+    try:
+        then = datetime.fromisoformat(timestamp)
+    except ValueError:
+        return "N/A"
+    if then.tzinfo is None:
+        then = then.replace(tzinfo=UTC)
+    seconds = (datetime.now(UTC) - then).total_seconds()
+    return f"{human_age(max(seconds, 0))} ago"

@@ -1,0 +1,180 @@
+"""``newroot run``: the flags of one container, and the hand-over to the engine.
+
+On the road of every start: nothing is imported here that a plain start does not need.
+"""
+
+from __future__ import annotations
+
+from newroot.cli.flags import Flag, Positional, Verb
+from newroot.cli.verbs import VERBS
+from newroot.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from newroot.cli.flags import Parsed
+    from newroot.cli.verbs import Context
+
+_NAMESPACE = ("private", "host")
+
+
+def _run(parsed: Parsed, context: Context) -> int:
+    from newroot.container.words import read_settings
+
+    image, rootfs, command = _source(parsed)
+    words = {word: value for word, value in parsed.flags.items() if word not in _NOT_SETTINGS}
+    settings = read_settings(words, command)
+    if settings.terminal and settings.interactive:
+        _check_terminal()
+
+    from newroot.engine import Engine
+
+    with Engine(root=context.root, run_root=context.run_root) as engine:
+        if parsed.is_set("explain"):
+            print(engine.explain(settings, image=image, rootfs=rootfs), end="")
+            return 0
+        code: int = engine.run_foreground(
+            settings, image=image, rootfs=rootfs, timeline=parsed.text("timeline")
+        )
+        return code
+
+
+def _source(parsed: Parsed) -> tuple[str | None, str | None, tuple[str, ...]]:
+    rootfs = parsed.text("rootfs")
+    if rootfs is not None:
+        if not rootfs.removesuffix(":O"):
+            raise UsageError("--rootfs needs a directory", hint="--rootfs DIR or --rootfs DIR:O")
+        return None, rootfs, parsed.positionals
+    if not parsed.positionals:
+        raise UsageError(
+            "newroot run needs an image",
+            hint="newroot run IMAGE [COMMAND…], or --rootfs DIR in the image's place",
+        )
+    return parsed.positionals[0], None, parsed.positionals[1:]
+
+
+def _check_terminal() -> None:
+    import os
+
+    if not os.isatty(0):
+        raise UsageError(
+            "the input device is not a TTY", hint="leave out -t, or -i, or run it in a terminal"
+        )
+
+
+#: Flags that say how to run, not what.
+_NOT_SETTINGS = frozenset(("rootfs", "explain", "timeline", "root", "run_root", "debug", "help"))
+
+_PROCESS = "Process"
+_FILES = "Files"
+_ISOLATION = "Isolation"
+_PRIVILEGES = "Privileges"
+_LIMITS = "Limits"
+_NEWROOT = "The start itself"
+
+_FLAGS = (
+    Flag(name="env", short="e", metavar="NAME[=VALUE]", repeat=True, group=_PROCESS,
+         help="Set a variable, or hand on the one you have"),
+    Flag(name="env-file", metavar="FILE", repeat=True, completes="file", group=_PROCESS,
+         help="Set the variables in FILE, one a line"),
+    Flag(name="workdir", short="w", metavar="DIR", group=_PROCESS,
+         help="Start in this directory of the container"),
+    Flag(name="user", short="u", metavar="USER[:GROUP]", group=_PROCESS,
+         help="Run as this user, a name of the image's or a number"),
+    Flag(name="entrypoint", metavar="COMMAND", group=_PROCESS,
+         help="Replace the image's entrypoint; empty: none"),
+    Flag(name="interactive", short="i", group=_PROCESS, help="Keep standard input open"),
+    Flag(name="tty", short="t", group=_PROCESS, help="Give the process a terminal"),
+    Flag(name="init", group=_PROCESS,
+         help="Run a small init that forwards signals and reaps processes"),
+    Flag(name="stop-signal", metavar="SIGNAL", completes="signal", group=_PROCESS,
+         help="The signal that asks the process to end"),
+    Flag(name="rm", group=_PROCESS,
+         help="Remove the container and its anonymous volumes when it has ended"),
+    Flag(name="name", metavar="NAME", group=_PROCESS, help="Name the container"),
+
+    Flag(name="rootfs", metavar="DIR[:O]", completes="directory", group=_FILES,
+         help="Use this directory, not an image; with :O what is changed is thrown away"),
+    Flag(name="read-only", group=_FILES, help="Mount the container's root read-only"),
+    Flag(name="volume", short="v", metavar="[SRC:]DST[:OPTS]", repeat=True, completes="volume",
+         group=_FILES,
+         help="Mount a named volume, or a directory of the host, made when missing; "
+              "OPTS: ro, nocopy, rslave, …"),
+    Flag(name="mount", metavar="type=T,KEY=VALUE,…", repeat=True, group=_FILES,
+         help="The same in full: type=bind|volume|tmpfs|overlay, source=, target=, readonly, "
+              "bind-propagation=, …; a missing bind source is an error"),
+    Flag(name="tmpfs", metavar="DST[:OPTS]", repeat=True, group=_FILES,
+         help="Mount an empty file system in memory; OPTS: size=64m, mode=1777, exec, …"),
+    Flag(name="device", metavar="HOST[:DST][:rwm]", repeat=True, completes="file", group=_FILES,
+         help="Give the container a device of the host"),
+
+    Flag(name="network", metavar="MODE", choices=("none", "host"), group=_ISOLATION,
+         help="What network it sees"),
+    Flag(name="hostname", short="h", metavar="NAME", group=_ISOLATION,
+         help="The host name that it sees"),
+    Flag(name="pid", metavar="MODE", choices=_NAMESPACE, group=_ISOLATION,
+         help="What processes it sees"),
+    Flag(name="ipc", metavar="MODE", choices=_NAMESPACE, group=_ISOLATION,
+         help="What shared memory, semaphores and queues it sees"),
+    Flag(name="uts", metavar="MODE", choices=_NAMESPACE, group=_ISOLATION,
+         help="Whose host name it sees"),
+    Flag(name="cgroupns", metavar="MODE", choices=_NAMESPACE, group=_ISOLATION,
+         help="What cgroups it sees"),
+    Flag(name="userns", metavar="MODE", choices=_NAMESPACE, group=_ISOLATION,
+         help="Whose user ids it has"),
+    Flag(name="sysctl", metavar="NAME=VALUE", repeat=True, group=_ISOLATION,
+         help="Set a kernel parameter of its own namespaces"),
+
+    Flag(name="cap-add", metavar="CAPABILITY", repeat=True, completes="capability",
+         group=_PRIVILEGES, help="Add a capability, or ALL"),
+    Flag(name="cap-drop", metavar="CAPABILITY", repeat=True, completes="capability",
+         group=_PRIVILEGES, help="Drop a capability, or ALL"),
+    Flag(name="privileged", group=_PRIVILEGES,
+         help="All capabilities and devices, no seccomp filter, nothing masked"),
+    Flag(name="security-opt", metavar="OPTION", repeat=True, group=_PRIVILEGES,
+         help="seccomp=unconfined|FILE, no-new-privileges, mask=PATH[:PATH…], "
+              "unmask=ALL|PATH[:PATH…]"),
+
+    Flag(name="memory", short="m", metavar="SIZE", group=_LIMITS,
+         help="Most memory, as 64m or 1g; at least 6m"),
+    Flag(name="cpus", metavar="NUMBER", group=_LIMITS, help="Most CPU time, as 1.5"),
+    Flag(name="cpuset-cpus", metavar="LIST", group=_LIMITS,
+         help="The only CPUs to run on, as 0-3,6"),
+    Flag(name="pids-limit", metavar="NUMBER", group=_LIMITS,
+         help="Most processes; -1: no limit"),
+    Flag(name="ulimit", metavar="NAME=SOFT[:HARD]", repeat=True, group=_LIMITS,
+         help="Set a resource limit, as nofile=1024:4096"),
+
+    Flag(name="switch", metavar="HOW", choices=("pivot", "move", "chroot"), group=_NEWROOT,
+         help="How the process enters its new root"),
+    Flag(name="explain", group=_NEWROOT,
+         help="Print the start as a shell script, and start nothing"),
+    Flag(name="timeline", metavar="FILE", completes="file", group=_NEWROOT,
+         help="Write how long each step took, as SVG, or as JSON into *.json"),
+)  # fmt: skip
+
+RUN = Verb(
+    name="run",
+    summary=VERBS["run"][1],
+    run=_run,
+    flags=_FLAGS,
+    positionals=(
+        Positional(name="IMAGE", optional=True, completes="image"),
+        Positional(name="COMMAND", optional=True, repeat=True),
+    ),
+    usage="newroot run [OPTIONS] (IMAGE | --rootfs DIR[:O]) [COMMAND [ARG...]]",
+    stops_at_positional=True,
+    details=(
+        "Options come before the image; what follows it is the command's. -e, -v, --mount and "
+        "the like may be given many times. The exit code is the "
+        "command's own, 128+n when signal n ended it, 127 when it was not found, 126 when it "
+        "could not be executed, 125 when newroot itself failed."
+    ),
+    examples=(
+        ("a shell on an image", "newroot run -it --rm busybox sh"),
+        (
+            "a directory as the root, changes thrown away",
+            "newroot run --rootfs /srv/debian:O -v data:/data /bin/ls /data",
+        ),
+        ("what would happen, as a script", "newroot run --explain busybox true"),
+    ),
+)

@@ -1,0 +1,88 @@
+"""Every verb of ``newroot``: its name, where it lives, its line in the help; what all are told.
+
+A verb's own table stands in its module, which is imported when that verb is called.  So this page
+is all that a start pays for the verbs it does not use.
+"""
+
+from __future__ import annotations
+
+from newroot.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from newroot.cli.flags import Verb
+
+
+@record
+class Context:
+    """What every verb is told beside its own arguments: the global flags, defaults filled in."""
+
+    root: str  #: images, layers, containers, volumes
+    run_root: str  #: what runs now
+    debug: bool = False
+
+
+#: name -> (``module:TABLE``, summary, heading in the help).  A summary is the table's own.
+VERBS: dict[str, tuple[str, str, str]] = {
+    "run": ("run:RUN", "Run a command in a new container", "Containers"),
+    "images": ("images:LIST", "List images", "Images"),
+    "import": ("import_:IMPORT", "Make an image of a root file system in a tar", "Images"),
+    "load": ("load:LOAD", "Load images from an archive or a layout", "Images"),
+    "tag": ("tag:TAG", "Give an image another name", "Images"),
+    "rmi": ("rmi:REMOVE", "Remove images", "Images"),
+    "image bootstrap busybox": (
+        "bootstrap:BUSYBOX",
+        "Make an image of this host's static busybox",
+        "Images",
+    ),
+    "volume create": ("volume:CREATE", "Create a volume", "Volumes"),
+    "volume ls": ("volume:LIST", "List volumes", "Volumes"),
+    "volume inspect": ("volume:INSPECT", "Show what is known of volumes, as JSON", "Volumes"),
+    "volume rm": ("volume:REMOVE", "Remove volumes", "Volumes"),
+    "volume prune": ("volume:PRUNE", "Remove volumes that no container uses", "Volumes"),
+    "version": ("version:VERSION", "Show the versions of newroot and what it runs on", "About"),
+    "help": ("help:HELP_VERB", "Show the help of a verb", "About"),
+}
+
+#: Docker's other names for the same verbs.
+ALIASES = {
+    "container run": "run",
+    "image ls": "images",
+    "image list": "images",
+    "image import": "import",
+    "image load": "load",
+    "image tag": "tag",
+    "image rm": "rmi",
+    "image remove": "rmi",
+    "volume list": "volume ls",
+    "volume remove": "volume rm",
+}
+
+_LONGEST = 3
+
+
+def find_verb(words: tuple[str, ...]) -> tuple[str, int] | None:
+    """The verb that *words* begin with, and how many of them name it."""
+    for count in range(min(_LONGEST, len(words)), 0, -1):
+        name = " ".join(words[:count])
+        name = ALIASES.get(name, name)
+        if name in VERBS:
+            return name, count
+    return None
+
+
+def load_verb(name: str) -> Verb:
+    """The table of the verb *name*."""
+    module, _, table = VERBS[name][0].partition(":")
+    verb: Verb = getattr(__import__(f"newroot.cli.{module}", fromlist=(table,)), table)
+    return verb
+
+
+def group_of(words: tuple[str, ...]) -> str | None:
+    """``volume`` or ``image bootstrap`` when *words* begin like several verbs and name none."""
+    names = (*VERBS, *ALIASES)
+    for count in range(min(_LONGEST - 1, len(words)), 0, -1):
+        prefix = " ".join(words[:count])
+        if any(name.startswith(prefix + " ") for name in names):
+            return prefix
+    return None

@@ -1,0 +1,42 @@
+"""Where newroot keeps its files when nobody says otherwise."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def default_root(environ: Mapping[str, str], uid: int) -> str:
+    """Images, layers, containers, volumes: NEWROOT_ROOT, /var/lib/newroot, or the user's own."""
+    if chosen := environ.get("NEWROOT_ROOT"):
+        return os.path.abspath(chosen)
+    if uid == 0:
+        return "/var/lib/newroot"
+    # XDG Base Directory Specification: a relative value is to be ignored.
+    data = environ.get("XDG_DATA_HOME", "")
+    if not data.startswith("/"):
+        data = os.path.join(_home(environ), ".local/share")
+    return os.path.join(data, "newroot")
+
+
+def default_run_root(environ: Mapping[str, str], uid: int, root: str) -> str:
+    """What runs now: NEWROOT_RUN_ROOT, /run/newroot, or the user's own.
+
+    A user without a session has no XDG_RUNTIME_DIR.  A name in /tmp could be somebody else's, so
+    it is then a directory in *root*, which outlives a reboot; a state says which boot it is of.
+    """
+    if chosen := environ.get("NEWROOT_RUN_ROOT"):
+        return os.path.abspath(chosen)
+    if uid == 0:
+        return "/run/newroot"
+    for directory in (environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{uid}"):
+        if directory.startswith("/") and os.access(directory, os.W_OK):
+            return os.path.join(directory, "newroot")
+    return os.path.join(root, "run")
+
+
+def _home(environ: Mapping[str, str]) -> str:
+    return environ.get("HOME") or os.path.expanduser("~")

@@ -1,0 +1,147 @@
+"""What a user asks of one container, in Docker's terms: typed, immutable, checked.
+
+The command line and the Python library both end here (``words.py`` reads their words), and
+everything behind this page (the OCI config, the plan) starts from here.  A ``Settings`` says what
+is wanted and nothing about how: names of users, volumes and profiles are not yet looked up.
+``check()`` holds the rules that need more than one field; one field's rules are in its parser.
+"""
+
+from __future__ import annotations
+
+from newroot.errors import UsageError
+from newroot.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    MountType = Literal["bind", "volume", "tmpfs", "overlay"]
+    Namespace = Literal["private", "host"]
+
+
+@record
+class Mount:
+    """One mount that the user asked for.
+
+    ``bind``: *source* is an absolute path on the host.  ``volume``: *source* is a volume's name,
+    None for an anonymous one.  ``tmpfs``: no source.  ``overlay``: *source* is the topmost lower
+    directory; further lowers, and an upper and work directory of the user's own, stand in
+    *options* as ``lowerdir=``, ``upperdir=``, ``workdir=``, one path each; without an upper the
+    changes are thrown away with the container.
+    """
+
+    type: MountType
+    source: str | None = None
+    target: str  #: absolute and normalised
+    readonly: bool = False
+    recursive_readonly: bool = False  #: also the mounts below *source*; only with *readonly*
+    recursive: bool = True  #: take the mounts below *source* along
+    propagation: str | None = None  #: private, rslave, …; None: rprivate, as Docker
+    options: tuple[str, ...] = ()  #: for the kernel: nosuid, size=64m, …
+    create_source: bool = False  #: make a missing bind source, as Docker's -v does
+    copy_up: bool = True  #: fill an empty volume from what the image has at *target*
+    subpath: str | None = None  #: mount this directory of the volume instead of the whole
+
+
+@record
+class Device:
+    """A device node of the host, inside the container."""
+
+    host_path: str
+    container_path: str
+    permissions: str = "rwm"  #: for the devices cgroup
+
+
+@record
+class Settings:
+    """What a user asks of one container."""
+
+    command: tuple[str, ...] = ()  #: empty: the image's
+    entrypoint: tuple[str, ...] | None = None  #: None: the image's; empty: none
+    env: tuple[tuple[str, str], ...] = ()  #: on top of the image's, each name once
+    env_unset: tuple[str, ...] = ()  #: names to take out of the image's
+    cwd: str | None = None
+    user: str | None = None  #: ``USER[:GROUP]``, to be looked up in the container's root
+    name: str | None = None
+    hostname: str | None = None
+    terminal: bool = False
+    interactive: bool = False  #: standard input stays open
+    init: bool = False
+    stop_signal: str | None = None  #: ``SIGTERM``, ``SIGRTMIN+3``; None: the image's
+    remove: bool = False  #: container and anonymous volumes go when it has ended
+    annotations: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+    switch: Literal["pivot", "move", "chroot"] = "pivot"
+    readonly_root: bool = False
+    mounts: tuple[Mount, ...] = ()
+    devices: tuple[Device, ...] = ()
+
+    network: Literal["none", "host"] = "none"
+    pid: Namespace = "private"
+    ipc: Namespace = "private"
+    uts: Namespace = "private"
+    cgroupns: Namespace = "private"
+    userns: Namespace = "host"  #: without privileges it is private whatever this says
+    sysctls: tuple[tuple[str, str], ...] = ()
+
+    privileged: bool = False
+    cap_add: tuple[str, ...] = ()  #: ``CAP_NET_ADMIN`` or ``ALL``
+    cap_drop: tuple[str, ...] = ()
+    seccomp: str | None = None  #: None: the default profile; ``unconfined``; else a file's path
+    no_new_privileges: bool = False
+    masked: tuple[str, ...] = ()  #: masked beside the default ones
+    unmasked: tuple[str, ...] = ()  #: not masked nor made read-only; ``ALL``
+
+    ulimits: tuple[tuple[str, int, int], ...] = ()  #: (``nofile``, soft, hard); -1: unlimited
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    pids_limit: int | None = None
+    cpuset_cpus: str | None = None
+
+
+def check(settings: Settings) -> Settings:
+    """Return *settings* when its fields go together.
+
+    Raises UsageError.  Looks at nothing outside *settings*.
+    """
+    _check_targets(settings.mounts)
+    for field, value, what in (
+        ("uts", settings.hostname, "a hostname of its own"),
+        ("uts", _sysctls_of(settings, "kernel."), "the sysctl kernel.domainname"),
+        ("network", _sysctls_of(settings, "net."), "a net.* sysctl"),
+        ("ipc", _sysctls_of(settings, "ipc"), "a sysctl of an IPC namespace"),
+    ):
+        if value and getattr(settings, field) == "host":
+            raise UsageError(
+                f"conflicting settings: {what} and {field}=host",
+                hint="it would change the host's; leave one of the two out",
+            )
+    return settings
+
+
+def check_source(image: str | None, rootfs: str | None) -> None:
+    """Raise UsageError unless exactly one of *image* and *rootfs* is given."""
+    if image is None and rootfs is None:
+        raise UsageError("no image and no root directory given", hint="give IMAGE or --rootfs DIR")
+    if image is not None and rootfs is not None:
+        raise UsageError(f"conflicting settings: the image {image} and the root directory {rootfs}")
+
+
+def _check_targets(mounts: tuple[Mount, ...]) -> None:
+    seen = set()
+    for mount in mounts:
+        if mount.target in seen:
+            raise UsageError(f"duplicate mount point: {mount.target}")
+        seen.add(mount.target)
+
+
+def _sysctls_of(settings: Settings, namespace: str) -> bool:
+    return any(_namespace_of(name) == namespace for name, _ in settings.sysctls)
+
+
+def _namespace_of(name: str) -> str:
+    """Which namespace a sysctl that ``sysctls.parse`` let pass belongs to."""
+    if name.startswith("net."):
+        return "net."
+    return "kernel." if name in ("kernel.domainname", "kernel.hostname") else "ipc"
