@@ -1,9 +1,11 @@
-/* start.c: the commands newroot and newroot-oci: start the Python beside this file, and little of it.
+/* start.c: the commands newroot and newroot-oci: start the Python beside this file, and little of
+ * it.
  *
  * -I: no PYTHONPATH, no user site, no current directory, for we often run as root.  -S: no site,
  * a quarter of an interpreter's start; start.py adds the one directory that is needed.  Neither
  * survives in a wheel's "#!python" line, where pip drops the arguments, and a shell script costs
- * twice what this costs (docs/decisions/0003-start-program.md).  No C library, as in newroot-init. */
+ * twice what this costs: docs/decisions/0003-start-program.md.  No C library, as in newroot-init.
+ */
 
 #include <linux/fcntl.h>
 #include <linux/limits.h>
