@@ -31,8 +31,8 @@ def listed_sources() -> list[Path]:
 def compile_hosted(output: Path, *arguments: str) -> Path:
     """Build the sources of newroot-init against the host's C library.
 
-    Freestanding all the same: with glibc's <stdint.h> the kernel's headers leave half their names to
-    glibc's own headers, and the two do not go together in one file.
+    Freestanding all the same: with glibc's <stdint.h> the kernel's headers leave half their names
+    to glibc's own headers, and the two do not go together in one file.
     """
     done = subprocess.run(
         [
