@@ -11,7 +11,7 @@ import pytest
 
 from newroot.testing import needs
 
-pytestmark = needs("gcc")
+pytestmark = needs("gcc", "readelf")
 
 
 def _load_conftest() -> ModuleType:
