@@ -1,0 +1,478 @@
+"""Changing the store: everything beside and whole, then one rename of index.json.
+
+    with Change(store) as change:
+        blob = change.new_blob(); blob.write(…); change.publish_blob(blob, digest)
+        layer = change.new_layer(); …unpack…;    change.publish_layer(layer, diff_id)
+        change.commit(lambda entries: give_name(entries, manifest, name))
+
+Blobs and layers are named by their content, so publishing one early harms nobody and lets another
+process use it at once; only commit makes an image visible.  A change that fails takes back what it
+published, unless an image of somebody else has come to need it, under the same lock that commit
+takes; and commit looks, under that lock, whether all that it relies on is still there.
+
+Locks are flock(2): ``images/`` itself while the index changes; every staged file or directory while
+its maker lives, so leftovers of a killed process are told by their lock being free.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+from contextlib import contextmanager
+
+from newroot.errors import ImageError, StateError, SyscallError
+from newroot.images.store import Removed, _descriptor, name_of
+from newroot.oci import json
+from newroot.oci.image import (
+    INDEX,
+    INDEXES,
+    LAYOUT_VERSION,
+    REF_NAME,
+    Descriptor,
+    read_diff_ids,
+    read_manifest,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from typing import Any, Self
+
+    from newroot.images.store import ImageStore
+
+    Entries = list[dict[str, Any]]
+
+_NEW = ".new-"
+_OLD = ".old-"
+_LOCK = ".lock-"
+
+
+class Staged:
+    """A file or a directory on its way into the store: private, locked while we live."""
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self.fd, view) :]
+
+    def discard(self) -> None:
+        """Take it away again; harmless after it was published."""
+        if self.fd < 0:
+            return
+        if stat.S_ISDIR(os.fstat(self.fd).st_mode):
+            shutil.rmtree(self.path, ignore_errors=True)
+        else:
+            _unlink(self.path)
+        self.close()
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Change:
+    """One change to the store, all or nothing."""
+
+    def __init__(self, store: ImageStore) -> None:
+        self._store = store
+        self._staged: list[Staged] = []
+        self._published: list[str] = []
+        self._relied_on: list[str] = []
+        self._committed = False
+
+    def __enter__(self) -> Self:
+        with _named_errors("open the image store", self._store.root):
+            make_layout(self._store)
+            with _locked(self._store.images):
+                _sweep(self._store)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for staged in self._staged:
+            staged.discard()
+        if self._published and not self._committed:
+            with _locked(self._store.images):
+                self._take_back()
+
+    # ── blobs ────────────────────────────────────────────────────────────────────────────────
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """Whether the blob is there already; then commit relies on it."""
+        path = self._store.blob_path(descriptor.digest)
+        try:
+            there = os.stat(path).st_size == descriptor.size
+        except FileNotFoundError:
+            return False
+        if there:
+            self._relied_on.append(path)
+        return there
+
+    def new_blob(self) -> Staged:
+        """An empty file to write a blob to."""
+        return self._stage(self._store.images, directory=False)
+
+    def publish_blob(self, blob: Staged, digest: str) -> None:
+        """Give a whole, verified blob its name."""
+        path = self._store.blob_path(digest)
+        with _named_errors("write a blob", path):
+            os.fchmod(blob.fd, 0o644)
+            os.fsync(blob.fd)
+            existed = os.path.exists(path)
+            os.rename(blob.path, path)
+        (self._relied_on if existed else self._published).append(path)
+        blob.close()
+
+    def write_blob(self, data: bytes, media_type: str) -> Descriptor:
+        """Store a small blob: a config, a manifest."""
+        import hashlib
+
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        descriptor = Descriptor(media_type=media_type, digest=digest, size=len(data))
+        if not self.has_blob(descriptor):
+            blob = self.new_blob()
+            with _named_errors("write a blob", blob.path):
+                blob.write(data)
+            self.publish_blob(blob, digest)
+        return descriptor
+
+    # ── layers ───────────────────────────────────────────────────────────────────────────────
+
+    def has_layer(self, diff_id: str) -> bool:
+        """Whether the layer is unpacked already; then commit relies on it."""
+        path = self._store.layer_path(diff_id)
+        if not os.path.isdir(path):
+            return False
+        self._relied_on.append(path)
+        return True
+
+    def new_layer(self) -> Staged:
+        """An empty directory to unpack a layer into."""
+        return self._stage(self._store.layers, directory=True)
+
+    def publish_layer(self, layer: Staged, diff_id: str) -> None:
+        """Give a whole, verified layer its name."""
+        path = self._store.layer_path(diff_id)
+        with _named_errors("write a layer", path):
+            # After a power loss a name must not stand for half a layer.  One syncfs(2) is far
+            # cheaper than an fsync(2) of each of 15,000 files.
+            _syncfs(layer.fd)
+            try:
+                os.rename(layer.path, path)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                self._relied_on.append(path)
+                layer.discard()
+                return
+        self._published.append(path)
+        layer.close()
+
+    @contextmanager
+    def unpacking(self, diff_id: str) -> Iterator[None]:
+        """Hold the right to unpack one layer, so that of many processes one does the work."""
+        path = f"{self._store.layers}/{_LOCK}{diff_id[7:]}"
+        while True:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if _is_at(fd, path):
+                break
+            os.close(fd)  # who had it before us has taken it away
+        try:
+            yield
+        finally:
+            _unlink(path)
+            os.close(fd)
+
+    # ── the index ────────────────────────────────────────────────────────────────────────────
+
+    def commit(self, update: Callable[[Entries], None]) -> None:
+        """Change the index, and with that make everything visible at once."""
+        with _locked(self._store.images):
+            for path in self._relied_on + self._published:
+                if not os.path.exists(path):
+                    raise ImageError(
+                        f"change the image store: {path} was removed by somebody meanwhile",
+                        hint="try again",
+                    )
+            with _named_errors("write the index", self._store.images):
+                if self._published:
+                    _fsync_directory(f"{self._store.images}/blobs/sha256")
+                    _fsync_directory(self._store.layers)
+                entries = self._store.entries()
+                update(entries)
+                _write_index(self._store, entries)
+            self._committed = True
+
+    def _stage(self, directory_path: str, *, directory: bool) -> Staged:
+        path = f"{directory_path}/{_NEW}{secrets.token_hex(8)}"
+        with _named_errors("make room", path):
+            staged = _make_locked(path, directory=directory)
+        self._staged.append(staged)
+        return staged
+
+    def _take_back(self) -> None:
+        needed = reachable(self._store)
+        for path in self._published:
+            if path not in needed:
+                _remove(path)
+
+
+def give_name(entries: Entries, descriptor: Descriptor, name: str | None) -> None:
+    """Let *name* mean *descriptor*; an image that had the name stays, without it."""
+    digest = descriptor.digest
+    if name is not None:
+        for entry in [e for e in entries if name_of(e) == name]:
+            if entry.get("digest") == digest:
+                return
+            named_elsewhere = [
+                e for e in entries if e is not entry and e.get("digest") == entry.get("digest")
+            ]
+            if named_elsewhere:
+                entries.remove(entry)
+            else:
+                del entry["annotations"][REF_NAME]
+    same = [e for e in entries if e.get("digest") == digest]
+    if name is None and same:
+        return
+    nameless = [e for e in same if name_of(e) is None]
+    entry = nameless[0] if nameless else descriptor.document()
+    if name is not None:
+        entry["annotations"] = {**(entry.get("annotations") or {}), REF_NAME: name}
+    if not nameless:
+        entries.append(entry)
+
+
+def remove_image(store: ImageStore, name: str, *, keep_layers: Collection[str]) -> Removed:
+    """See ``ImageStore.remove``."""
+    if not os.path.isdir(store.images):
+        raise store._not_found(name)
+    with _locked(store.images), _named_errors("remove an image", store.images):
+        entries = store.entries()
+        entry = store._find_entry(entries, name)
+        if entry is None:
+            raise store._not_found(name)
+        same = [e for e in entries if e.get("digest") == entry.get("digest")]
+        names = [found for e in same if (found := name_of(e)) is not None]
+        if len(names) > 1 and _is_id(name, entry):
+            raise StateError(
+                f"remove image {name!r}: it has several names: {', '.join(names)}",
+                hint="remove it by its names",
+            )
+        entries.remove(entry)
+        untagged = tuple(n for n in [name_of(entry)] if n)
+        if len(same) > 1:
+            _write_index(store, entries)
+            return Removed(untagged=untagged, deleted=())
+        ours = _parts(store, entry)
+        _write_index(store, entries)
+        doomed = ours - reachable(store) - {os.path.abspath(path) for path in keep_layers}
+        # Out of the way under the lock, which is quick; taken apart after it, which may not be.
+        old = [moved for path in sorted(doomed) if (moved := _move_away(path))]
+    for path in old:
+        _remove(path)
+    return Removed(untagged=untagged, deleted=(str(entry.get("digest")),))
+
+
+def reachable(store: ImageStore) -> set[str]:
+    """Paths of every blob and layer that some image needs."""
+    found: set[str] = set()
+    for entry in store.entries():
+        found |= _parts(store, entry)
+    return found
+
+
+def _parts(store: ImageStore, entry: dict[str, Any]) -> set[str]:
+    """Paths that one image needs, as far as it can be read."""
+    from newroot.errors import NewrootError
+
+    found: set[str] = set()
+    try:
+        descriptor = _descriptor(entry)
+        found.add(store.blob_path(descriptor.digest))
+        document = store._document(descriptor, "an image")
+        if descriptor.media_type in INDEXES:
+            for child in document.get("manifests") or []:
+                found |= _parts(store, child)
+            return found
+        manifest = read_manifest(document)
+        found.add(store.blob_path(manifest.config.digest))
+        found.update(store.blob_path(layer.digest) for layer in manifest.layers)
+        config = store._document(manifest.config, "an image's config")
+        found.update(store.layer_path(diff_id) for diff_id in read_diff_ids(config))
+    except (NewrootError, AttributeError):
+        pass  # what cannot be read names nothing
+    return found
+
+
+def _is_id(name: str, entry: dict[str, Any]) -> bool:
+    found = name_of(entry)
+    digits = name.removeprefix("sha256:")
+    return found is None or str(entry.get("digest")).startswith(f"sha256:{digits}")
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────
+
+
+def make_layout(store: ImageStore) -> None:
+    """Make an empty store where there is none."""
+    if os.path.exists(f"{store.images}/index.json") and os.path.isdir(store.layers):
+        return
+    os.makedirs(f"{store.images}/blobs/sha256", exist_ok=True)
+    # Below are set-user-ID programs that belong to images, not to this host's users:
+    # CVE-2021-41091.
+    os.makedirs(store.layers, mode=0o700, exist_ok=True)
+    with _locked(store.images):
+        if not os.path.exists(f"{store.images}/oci-layout"):
+            layout = json.dumps({"imageLayoutVersion": LAYOUT_VERSION})
+            _write_beside(f"{store.images}/oci-layout", layout.encode())
+        if not os.path.exists(f"{store.images}/index.json"):
+            _write_index(store, [])
+
+
+def _write_index(store: ImageStore, entries: Entries) -> None:
+    document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
+    _write_beside(f"{store.images}/index.json", json.dumps(document).encode())
+
+
+def _write_beside(path: str, data: bytes) -> None:
+    """Replace a file by a whole new one, for good."""
+    directory = os.path.dirname(path)
+    staged = _make_locked(f"{directory}/{_NEW}{secrets.token_hex(8)}", directory=False)
+    try:
+        staged.write(data)
+        os.fchmod(staged.fd, 0o644)
+        os.fsync(staged.fd)
+        os.rename(staged.path, path)
+    except BaseException:
+        staged.discard()
+        raise
+    staged.close()
+    _fsync_directory(directory)
+
+
+def _make_locked(path: str, *, directory: bool) -> Staged:
+    """Make a new file or directory and lock it, even while somebody sweeps."""
+    while True:
+        if directory:
+            os.mkdir(path, 0o700)
+        flags = os.O_RDONLY | os.O_DIRECTORY if directory else os.O_RDWR | os.O_CREAT | os.O_EXCL
+        try:
+            fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if _is_at(fd, path):
+            return Staged(path, fd)
+        os.close(fd)
+
+
+def _sweep(store: ImageStore) -> None:
+    """Remove what killed processes left: everything staged whose lock is free."""
+    for directory in (store.images, store.layers):
+        for name in os.listdir(directory):
+            if name.startswith((_NEW, _OLD, _LOCK)):
+                _sweep_one(f"{directory}/{name}")
+
+
+def _sweep_one(path: str) -> None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(fd, path):
+            _remove(path)
+    except BlockingIOError:
+        pass  # its maker lives
+    finally:
+        os.close(fd)
+
+
+def _move_away(path: str) -> str | None:
+    directory = os.path.dirname(path)
+    if os.path.basename(directory) == "sha256":
+        directory = os.path.dirname(os.path.dirname(directory))
+    moved = f"{directory}/{_OLD}{secrets.token_hex(8)}"
+    try:
+        os.rename(path, moved)
+    except FileNotFoundError:
+        return None
+    return moved
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        _unlink(path)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _is_at(fd: int, path: str) -> bool:
+    try:
+        there = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    mine = os.fstat(fd)
+    return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
+
+
+@contextmanager
+def _locked(directory: str) -> Iterator[None]:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _named_errors(doing: str, target: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, SyscallError):
+            raise
+        number = error.errno or 0
+        code = errno.errorcode.get(number, str(number))
+        raise SyscallError(
+            f"{doing} at {target}: {os.strerror(number)} ({code})",
+            errno=number,
+            call=doing,
+            target=target,
+            hint="the file system of the store is full" if number == errno.ENOSPC else None,
+        ) from error
+
+
+def _fsync_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _syncfs(fd: int) -> None:
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syncfs(fd) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -1,0 +1,182 @@
+"""One layer into the store: its blob kept as it came, its tree unpacked, everything verified.
+
+Import, load and pull all come through ``add_layer``; they differ in what they know beforehand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from newroot.errors import ImageError
+from newroot.images.compression import gzip_compressor
+from newroot.images.limits import DEFAULT, Limits
+from newroot.images.stream import LayerStream, ReadAhead
+from newroot.images.unpack import unpack_layer
+from newroot.oci.image import LAYER, LAYER_GZIP, LAYER_ZSTD, Descriptor
+from newroot.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from newroot.images.change import Change, Staged
+
+#: What a blob of ours is called.  bzip2 and xz have no name in image-spec: they become gzip.
+_MEDIA_TYPES = {None: LAYER, "gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}
+
+
+@record
+class Layer:
+    """A layer that is in the store now."""
+
+    blob: Descriptor
+    diff_id: str
+
+
+@record
+class Expected:
+    """What a manifest and a config say of a layer before it comes."""
+
+    diff_id: str
+    blob: Descriptor | None = None  #: None in a docker-archive, which names no blobs
+
+
+def add_layer(
+    change: Change, chunks: Callable[[], bytes], expected: Expected, *, what: str, limits: Limits
+) -> Layer:
+    """Add a layer of which the diff ID is known, doing only what is not done already.
+
+    Raises DigestMismatch, SizeMismatch, UnsafeEntry, ImageError; *change* then takes all back.
+    """
+    with change.unpacking(expected.diff_id):
+        unpacked = change.has_layer(expected.diff_id)
+        known = expected.blob
+        if known is None:
+            known = _plain_blob(change, expected.diff_id, chunks, unpacked=unpacked)
+        if known is not None and change.has_blob(known):
+            if unpacked:
+                return Layer(blob=known, diff_id=expected.diff_id)
+        return _add(change, chunks, expected, unpack=not unpacked, what=what, limits=limits)
+
+
+def _plain_blob(
+    change: Change, diff_id: str, chunks: Callable[[], bytes], *, unpacked: bool
+) -> Descriptor | None:
+    """An uncompressed blob's digest is its diff ID, so it may be here though nobody named it."""
+    size = getattr(chunks, "size", None)
+    if not unpacked or size is None:
+        return None
+    return Descriptor(media_type=LAYER, digest=diff_id, size=size)
+
+
+def _add(
+    change: Change,
+    chunks: Callable[[], bytes],
+    expected: Expected,
+    *,
+    unpack: bool,
+    what: str,
+    limits: Limits,
+) -> Layer:
+    stream = LayerStream(chunks, what=what, limits=limits)
+    media_type = expected.blob.media_type if expected.blob else _MEDIA_TYPES.get(stream.compression)
+    if media_type is None:
+        raise ImageError(f"read {what}: a layer may not be compressed with {stream.compression}")
+    blob = change.new_blob()
+    stream.keep = blob.write
+    tree = change.new_layer() if unpack else None
+    _read_through(stream, tree, what=what, strict=False, absolute_names=True, limits=limits)
+    digest, size = (expected.blob.digest, expected.blob.size) if expected.blob else (None, None)
+    stream.verify(digest=digest, size=size, diff_id=expected.diff_id)
+    if tree is not None:
+        change.publish_layer(tree, stream.diff_id)
+    change.publish_blob(blob, stream.digest)
+    descriptor = Descriptor(media_type=media_type, digest=stream.digest, size=stream.blob_size)
+    return Layer(blob=descriptor, diff_id=stream.diff_id)
+
+
+def add_unknown_layer(
+    change: Change,
+    chunks: Callable[[], bytes],
+    *,
+    what: str,
+    absolute_names: bool,
+    limits: Limits = DEFAULT,
+) -> Layer:
+    """Add a layer of which nothing is known: a flat tar, perhaps from a pipe."""
+    stream = LayerStream(chunks, what=what, limits=limits)
+    blob, tree = change.new_blob(), change.new_layer()
+    media_type = _MEDIA_TYPES.get(stream.compression)
+    recompressed = None
+    if media_type is not None:
+        stream.keep = blob.write
+    else:
+        recompressed = _Recompressed(stream.next, blob)
+    next_chunk = recompressed.next if recompressed else stream.next
+    _read_through(
+        stream, tree, next_chunk, what=what, strict=True, absolute_names=absolute_names,
+        limits=limits,
+    )  # fmt: skip
+    if recompressed is not None:
+        descriptor = recompressed.finish()
+    else:
+        assert media_type is not None
+        descriptor = Descriptor(
+            media_type=media_type, digest=stream.digest, size=stream.blob_size
+        )  # fmt: skip
+    change.publish_layer(tree, stream.diff_id)
+    change.publish_blob(blob, descriptor.digest)
+    return Layer(blob=descriptor, diff_id=stream.diff_id)
+
+
+def _read_through(
+    stream: LayerStream,
+    tree: Staged | None,
+    next_chunk: Callable[[], bytes] | None = None,
+    *,
+    what: str,
+    strict: bool,
+    absolute_names: bool,
+    limits: Limits,
+) -> None:
+    """Read a blob to its end, unpacking it on the way unless it is unpacked already."""
+    if tree is None:
+        stream.drain()
+        return
+    with ReadAhead(next_chunk or stream.next) as ahead:
+        unpack_layer(
+            ahead.next,
+            tree.fd,
+            what=what,
+            strict=strict,
+            absolute_names=absolute_names,
+            limits=limits,
+        )
+        ahead.drain()
+
+
+class _Recompressed:
+    """A stream on its way to the tar reader, written down as gzip in passing."""
+
+    def __init__(self, chunks: Callable[[], bytes], blob: Staged) -> None:
+        self._chunks = chunks
+        self._blob = blob
+        self._compressor = gzip_compressor()
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def next(self) -> bytes:
+        chunk = self._chunks()
+        if chunk:
+            self._write(self._compressor.compress(chunk))
+        return chunk
+
+    def finish(self) -> Descriptor:
+        self._write(self._compressor.flush())
+        digest = f"sha256:{self._hash.hexdigest()}"
+        return Descriptor(media_type=LAYER_GZIP, digest=digest, size=self._size)
+
+    def _write(self, data: bytes) -> None:
+        self._hash.update(data)
+        self._size += len(data)
+        self._blob.write(data)
