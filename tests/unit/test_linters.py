@@ -58,7 +58,9 @@ def test_every_python_file_postpones_its_annotations() -> None:
 
 def test_no_file_names_a_path_of_this_machine() -> None:
     # Built here and not written down: this file must pass too.
-    here = [str(ROOT) + "/", str(Path.home()) + "/.pyenv", str(Path.home()) + "/.cache"]
+    here = [str(Path.home()) + "/.pyenv", str(Path.home()) + "/.cache"]
+    if len(ROOT.parts) > 2:  # in a container it may be /src, which is a word like another
+        here.append(str(ROOT) + "/")
     found = []
     for file in [*_files(*TEXT), *ROOT.glob("*.md"), ROOT / "pyproject.toml", ROOT / "Makefile"]:
         try:
