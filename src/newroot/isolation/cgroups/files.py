@@ -33,6 +33,10 @@ _NOT_ENABLED = (
     "the controller is not enabled here: the cgroup above must have it in cgroup.controllers and "
     "hand it down in cgroup.subtree_control (systemd: Delegate=yes on the unit)"
 )
+_CPUSET = (
+    "it names a CPU or memory node that this host has not, or that the cgroup above does not "
+    "give: compare with its cpuset.cpus and cpuset.mems"
+)
 
 #: errno, a beginning of the file's name, remedy; the first that fits counts.
 _REMEDIES: tuple[tuple[int, str, str], ...] = (
@@ -48,7 +52,7 @@ _REMEDIES: tuple[tuple[int, str, str], ...] = (
     (errno.EBUSY, "memory.", "more is in use than the new limit: give a higher one"),
     (errno.EBUSY, "", "processes are still in it: kill them first"),
     (errno.EROFS, "", _READ_ONLY),
-    (errno.EACCES, "cpuset.", "the cgroup above does not have those CPUs or memory nodes"),
+    (errno.EACCES, "cpuset.", _CPUSET),
     (errno.EACCES, "", _DELEGATE),
     (errno.EPERM, "bpf", "loading a device program needs CAP_BPF and CAP_NET_ADMIN: be root"),
     (errno.EPERM, "", _DELEGATE),
@@ -61,12 +65,8 @@ _REMEDIES: tuple[tuple[int, str, str], ...] = (
     # kernel/cgroup/cgroup-v1.c, cpuset: no task may join a cpuset that has no CPU or no node.
     (errno.ENOSPC, "cgroup.procs", "cpuset.cpus or cpuset.mems of that cgroup is empty"),
     (errno.ENODEV, "", "there is no block device of that number: see lsblk"),
-    (
-        errno.EINVAL,
-        "cpuset.",
-        "it names a CPU or memory node that this host has not, or that the cgroup above does not "
-        "give: compare with its cpuset.cpus and cpuset.mems",
-    ),
+    (errno.EINVAL, "cpuset.", _CPUSET),
+    (errno.ERANGE, "cpuset.", _CPUSET),
     (errno.EINVAL, "cpu.cfs_", "the cgroup above allows less CPU time"),
     (errno.EINVAL, "cpu.max.burst", "the burst may not exceed the quota"),
     (
