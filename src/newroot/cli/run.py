@@ -94,6 +94,8 @@ _FLAGS = (
 
     Flag(name="rootfs", metavar="DIR[:O]", completes="directory", group=_FILES,
          help="Use this directory, not an image; with :O what is changed is thrown away"),
+    Flag(name="upper", metavar="WHERE", choices=("disk", "memory"), group=_FILES,
+         help="Keep what the container writes on disk, or in memory and forget it"),
     Flag(name="read-only", group=_FILES, help="Mount the container's root read-only"),
     Flag(name="volume", short="v", metavar="[SRC:]DST[:OPTS]", repeat=True, completes="volume",
          group=_FILES,
@@ -131,8 +133,8 @@ _FLAGS = (
     Flag(name="privileged", group=_PRIVILEGES,
          help="All capabilities and devices, no seccomp filter, nothing masked"),
     Flag(name="security-opt", metavar="OPTION", repeat=True, group=_PRIVILEGES,
-         help="seccomp=unconfined|FILE, no-new-privileges, mask=PATH[:PATH…], "
-              "unmask=ALL|PATH[:PATH…]"),
+         help="Change the protection: seccomp=unconfined|FILE, no-new-privileges, "
+              "mask=PATH[:PATH…], unmask=ALL|PATH[:PATH…]"),
 
     Flag(name="memory", short="m", metavar="SIZE", group=_LIMITS,
          help="Most memory, as 64m or 1g; at least 6m"),

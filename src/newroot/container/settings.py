@@ -74,6 +74,7 @@ class Settings:
 
     switch: Literal["pivot", "move", "chroot"] = "pivot"
     readonly_root: bool = False
+    upper: Literal["disk", "memory"] = "disk"  #: where what is written goes; memory forgets it
     mounts: tuple[Mount, ...] = ()
     devices: tuple[Device, ...] = ()
 

@@ -114,6 +114,7 @@ _ONE: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "stop_signal": ("stop_signal", _in("container.names", "parse_signal")),
     "read_only": ("readonly_root", _same),
     "switch": ("switch", _choice("switch", _SWITCHES)),
+    "upper": ("upper", _choice("upper", ("disk", "memory"))),
     "device": ("devices", _each("container.privileges", "parse_device")),
     "network": (
         "network",

@@ -28,15 +28,21 @@ write_all (struct run *run, int fd, const char *data, size_t size)
   return 0;
 }
 
-/* a: target; x: mode.  With IF_PRESENT, one that is there already will do. */
+/* a: target; x: mode.  With MAKE_TARGET, one that is there will do, and missing parents
+ * are made. */
 int
 step_make_dir (struct run *run, struct step *step)
 {
+  if (step->flags & MAKE_TARGET)
+    {
+      int fd CLEANUP_FD = open_target (run, step, text_of (step, step->a), DIRECTORY);
+      return fd < 0 ? fd : 0;
+    }
   const char *name;
   int parent CLEANUP_FD = open_parent (run, step, text_of (step, step->a), &name);
   if (parent < 0)
     return parent;
-  return unless_there (step, attempt (run, __NR_mkdirat, parent, name, step->x));
+  return (int)attempt (run, __NR_mkdirat, parent, name, step->x);
 }
 
 /* a: target, which must be new; b: its bytes; x: mode; y: how many bytes. */

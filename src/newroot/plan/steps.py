@@ -9,6 +9,7 @@ newroot-init has one C function for each step, of the same name.
 
 from __future__ import annotations
 
+from newroot.linux import constants
 from newroot.record import record
 
 
@@ -139,7 +140,7 @@ class MakeDir(Step):
     target: str
     mode: int = 0o755
     on_host: bool = False
-    if_missing: bool = False
+    make_target: bool = False  #: with its parents, if they are missing, as mkdir -p
 
     def explain(self) -> str:
         return f"make the directory {self.target}"
@@ -354,13 +355,12 @@ class SetOomScore(Step):
 
 @record
 class SetRlimit(Step):
-    name: str  #: RLIMIT_NOFILE
-    resource: int
+    resource: int  #: RLIMIT_NOFILE and the like
     soft: int
     hard: int
 
     def explain(self) -> str:
-        return f"limit {self.name} to {_limit(self.soft)}:{_limit(self.hard)}"
+        return f"limit {_resource_name(self.resource)} to {_limit(self.soft)}:{_limit(self.hard)}"
 
 
 @record
@@ -462,6 +462,11 @@ class Plan:
 
 def _ranges(ranges: tuple[tuple[int, int, int], ...]) -> str:
     return " ".join(f"{inside}:{outside}:{size}" for inside, outside, size in ranges)
+
+
+def _resource_name(resource: int) -> str:
+    names = (name for name in vars(constants) if name.startswith("RLIMIT_"))
+    return next((name for name in names if getattr(constants, name) == resource), str(resource))
 
 
 def _limit(value: int) -> str:

@@ -4,6 +4,9 @@ Layers are directories in overlay form: a character device 0:0 is a whiteout, th
 ``overlay.opaque`` hides what is below (Documentation/filesystems/overlayfs.rst).  What is in them
 was written by strangers, and a layer may be a directory that a container is changing now, so each
 component is opened without following links.  The destination is ours alone.
+
+linux/merged.py reads single files of such a union and keeps every level of a path open meanwhile;
+here a whole tree is walked, and of hundreds of layers only one directory is open at a time.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import fcntl
 import os
 
 from newroot.errors import AlreadyExists, NotFound, UsageError, WrongStatus
-from newroot.record import record
+from newroot.record import record, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,13 +77,20 @@ class VolumeStore:
     def create(self, name: str | None = None, *, labels: Mapping[str, str] | None = None) -> Volume:
         """Make a volume, an anonymous one when *name* is None; one that is there is returned."""
         volume = self._new(name, labels or {})
-        try:
-            return self._publish(volume)
-        except AlreadyExists:
-            return self.get(volume.name)
+        while True:
+            try:
+                return self._publish(volume)
+            except AlreadyExists:
+                try:
+                    return self.get(volume.name)
+                except NotFound:  # it has been removed meanwhile
+                    continue
 
     def get(self, name: str) -> Volume:
-        """The volume *name*.  Raises NotFound."""
+        """The volume *name*.  Raises NotFound.
+
+        A damaged description costs the labels, not the data: the volume is then a named one.
+        """
         import json
 
         path = os.path.join(self._path(name), "volume.json")
@@ -92,31 +99,31 @@ class VolumeStore:
                 document = json.load(file)
         except (FileNotFoundError, NotADirectoryError):
             raise NotFound(f"no volume {name}", hint="newroot volume ls shows all") from None
-        except ValueError as error:
-            raise NotFound(
-                f"volume {name} has a damaged description: {error}",
-                hint=f"its data is in {self.data_path(name)}",
-            ) from None
+        except ValueError:
+            document = {}
+        if not isinstance(document, dict):
+            document = {}
         return Volume(
             name=name,
             mountpoint=self.data_path(name),
             created=str(document.get("CreatedAt", "")),
             labels=tuple((document.get("Labels") or {}).items()),
-            anonymous=bool(document.get("Anonymous")),
+            anonymous=document.get("Anonymous") is True,
         )
 
     def data_path(self, name: str) -> str:
         """The directory that a container mounts."""
         return os.path.join(self._path(name), "data")
 
-    def hold(self, name: str) -> int:
+    def hold(self, name: str, *, anonymous: bool = False) -> int:
         """Make the volume when it is missing, and keep it from being removed.
 
+        *anonymous* says that nobody chose *name*: the volume then goes with its container.
         Returns a descriptor: the volume is held until its last copy is closed.  Give it to the
         process whose life is the container's.
         """
         while True:
-            fd = self._open_or_make(name)
+            fd = self._open_or_make(name, anonymous)
             try:
                 fcntl.flock(fd, fcntl.LOCK_SH)
                 # Between open and flock it may have been removed: then lock its successor.
@@ -285,13 +292,17 @@ class VolumeStore:
             os.close(fd)
         return volume
 
-    def _open_or_make(self, name: str) -> int:
+    def _open_or_make(self, name: str, anonymous: bool) -> int:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
         while True:
             try:
                 return os.open(self._path(name), flags)
             except FileNotFoundError:
-                self.create(name)
+                pass
+            try:
+                self._publish(replace(self._new(name, {}), anonymous=anonymous))
+            except AlreadyExists:
+                pass  # and it may be gone again before the next open
 
 
 def _write_volume(directory: str, volume: Volume) -> None:

@@ -1,0 +1,176 @@
+"""An OCI config becomes a plan.  Pure: it looks at nothing and changes nothing.
+
+Read ``compile()`` from top to bottom and you have the order in which a container is made.
+"""
+
+from __future__ import annotations
+
+from newroot.errors import SpecError
+from newroot.isolation import namespaces
+from newroot.plan import steps as s
+from newroot.record import record
+from newroot.rootfs import devices, root as roots
+from newroot.rootfs.cgroup_mount import cgroup_mount_steps
+from newroot.rootfs.mount_steps import mount_steps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from newroot.rootfs.cgroup_mount import CgroupView
+    from newroot.rootfs.root import Root, Switch
+
+
+@record
+class Situation:
+    """What a plan depends on beside the config: who asks, and where."""
+
+    cgroups: CgroupView  #: what /sys/fs/cgroup will show
+    cgroup_procs: tuple[str, ...] = ()  #: the files to join the container's cgroup by
+    seccomp: tuple[bytes, int] | None = None  #: the compiled filter and its flags
+    switch: Switch = "pivot"
+    bundle: str = "/"  #: what relative sources are relative to
+    init: bool = False  #: our reaper as pid 1
+    dies_with_parent: bool = True
+    terminal_size: tuple[int, int] = (0, 0)  #: rows, columns
+    may_make_nodes: bool = True
+
+
+def compile(config: dict[str, Any], root: Root, situation: Situation) -> s.Plan:
+    """The plan that starts *config*'s process in *root*.
+
+    Raises SpecError, with the place in the config, when it asks for what cannot be.
+    """
+    linux = config.get("linux") or {}
+    process = config.get("process") or {}
+    spaces = namespaces.kinds(linux.get("namespaces") or [])
+    if "mount" not in spaces:
+        raise SpecError(
+            "a container without a mount namespace of its own would mount on the host",
+            pointer="/linux/namespaces",
+        )
+    steps = (
+        *namespaces.born_in(spaces),
+        *_map_ids(linux, spaces),
+        s.NewSession(why="no terminal of the caller's is within reach: TIOCSTI, ioctl_tty(2)"),
+        *namespaces.cgroup_steps(spaces, situation.cgroup_procs),
+        *roots.assemble(root),
+        *_mounts(config, root, situation),
+        *_devices(linux, situation),
+        *_terminal(process, situation),
+        *_protect(linux),
+        *_system(config, linux, spaces),
+        *_working_directory(process),
+        *_read_only_root(config),
+        *roots.enter(root, situation.switch),
+        *_identity(process, situation),
+        *((s.Reap(why="pid 1 collects orphans and passes signals on"),) if situation.init else ()),
+        command(process),
+    )
+    return s.Plan(steps=steps)
+
+
+def _map_ids(linux: dict[str, Any], spaces: dict[str, str | None]) -> tuple[s.Step, ...]:
+    if spaces.get("user", "") is not None:
+        return ()
+    uids, gids = (
+        tuple((m["containerID"], m["hostID"], m["size"]) for m in linux.get(key) or ())
+        for key in ("uidMappings", "gidMappings")
+    )
+    return (s.MapIds(uids=uids, gids=gids, why="root in here is an ordinary user out there"),)
+
+
+def _mounts(config: dict[str, Any], root: Root, situation: Situation) -> tuple[s.Step, ...]:
+    steps: list[s.Step] = []
+    for index, mount in enumerate(config.get("mounts") or []):
+        pointer = f"/mounts/{index}"
+        if mount.get("type") == "cgroup":
+            steps += cgroup_mount_steps(mount, pointer, situation.cgroups)
+        else:
+            steps += mount_steps(mount, pointer, situation.bundle, root.scratch)
+    return tuple(steps)
+
+
+def _devices(linux: dict[str, Any], situation: Situation) -> tuple[s.Step, ...]:
+    may = situation.may_make_nodes
+    asked: list[s.Step] = []
+    for index, device in enumerate(linux.get("devices") or []):
+        asked += devices.device_steps(device, f"/linux/devices/{index}", may_make_nodes=may)
+    return (*devices.default_device_steps(may_make_nodes=may), *asked)
+
+
+def _terminal(process: dict[str, Any], situation: Situation) -> tuple[s.Step, ...]:
+    if not process.get("terminal"):
+        return ()
+    rows, columns = situation.terminal_size
+    uid = int((process.get("user") or {}).get("uid", 0))
+    why = "the caller talks to it through its other end"
+    return (s.OpenTerminal(rows=rows, columns=columns, uid=uid, why=why),)
+
+
+def _protect(linux: dict[str, Any]) -> tuple[s.Step, ...]:
+    """Masks before read-only paths: a mask inside one could no longer be put in its place."""
+    return (
+        *(
+            s.Mask(target=path, why="says or changes too much about the host")
+            for path in linux.get("maskedPaths") or ()
+        ),
+        *(
+            s.MakeReadonly(target=path, why="settings of the host's kernel")
+            for path in linux.get("readonlyPaths") or ()
+        ),
+    )
+
+
+def _system(
+    config: dict[str, Any], linux: dict[str, Any], spaces: dict[str, str | None]
+) -> tuple[s.Step, ...]:
+    steps: list[s.Step] = []
+    if config.get("hostname"):
+        steps.append(s.SetHostname(hostname=config["hostname"], why="its own name, in its own uts"))
+    if config.get("domainname"):
+        steps.append(s.SetDomainname(domainname=config["domainname"], why="asked for"))
+    if spaces.get("network", "") is None:
+        steps.append(s.LinkUp(interface="lo", why="localhost works, and nothing else is reachable"))
+    for name, value in (linux.get("sysctl") or {}).items():
+        steps.append(s.SetSysctl(name=name, value=value, why="asked for"))
+    return tuple(steps)
+
+
+def _working_directory(process: dict[str, Any]) -> tuple[s.Step, ...]:
+    cwd = process.get("cwd") or ""
+    if not cwd.startswith("/"):
+        raise SpecError(f"not an absolute path: {cwd!r}", pointer="/process/cwd")
+    if cwd == "/":
+        return ()
+    return (s.MakeDir(target=cwd, make_target=True, why="the command starts in it"),)
+
+
+def _read_only_root(config: dict[str, Any]) -> tuple[s.Step, ...]:
+    if not (config.get("root") or {}).get("readonly"):
+        return ()
+    return (s.SetAttr(target="/", flags=("ro",), why="the root may not be written to"),)
+
+
+def _identity(process: dict[str, Any], situation: Situation) -> tuple[s.Step, ...]:
+    from newroot.isolation.identity import identity_steps
+
+    return identity_steps(
+        process, situation.seccomp, dies_with_parent=situation.dies_with_parent
+    )
+
+
+def command(process: dict[str, Any]) -> s.Exec:
+    """The last step: what is run, and where it is looked for."""
+    args, env = process.get("args") or [], process.get("env") or []
+    if not args or not args[0]:
+        raise SpecError("nothing to run", pointer="/process/args")
+    return s.Exec(paths=search(args[0], env), argv=tuple(args), env=tuple(env))
+
+
+def search(name: str, env: list[str]) -> tuple[str, ...]:
+    """The paths at which *name* is looked for, as execvp(3) does with the container's PATH."""
+    if "/" in name:
+        return (name,)
+    path = next((word[5:] for word in reversed(env) if word.startswith("PATH=")), "")
+    return tuple(f"{directory or '.'}/{name}" for directory in path.split(":")) or (name,)

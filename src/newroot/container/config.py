@@ -1,0 +1,197 @@
+"""Settings and an image's configuration become an OCI config: runtime-spec, config.md.
+
+Pure.  Whatever has to be looked up first (users, volumes, host devices) comes in as arguments.
+The precedence is Docker's: the image's words, then the user's on top.
+"""
+
+from __future__ import annotations
+
+import os
+
+from newroot.container import defaults
+from newroot.errors import UsageError
+from newroot.linux import capabilities
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from newroot.container.settings import Mount, Settings
+    from newroot.isolation.users import User
+
+OCI_VERSION = "1.2.0"
+DEFAULT_STOP_SIGNAL = "SIGTERM"
+
+_UNLIMITED = 2**64 - 1  # RLIM_INFINITY; a user says -1
+
+#: cpu.cfs_quota_us is counted against this period: sched-bwc.rst.
+CPU_PERIOD_US = 100_000
+
+
+def make_config(
+    settings: Settings,
+    image: dict[str, Any],
+    *,
+    user: User,
+    hostname: str,
+    mounts: list[dict[str, Any]],
+    devices: list[dict[str, Any]],
+    rootless: bool = False,
+) -> dict[str, Any]:
+    """The OCI config of a container.
+
+    *image* is the ``config`` object of an OCI image, empty for a plain directory.  *mounts* are
+    those asked for, with their sources found; *devices* those of ``--device``, looked at.
+
+    Raises UsageError when there is nothing to run, or for an unknown capability.
+    """
+    caps = list(
+        capabilities.apply(
+            add=settings.cap_add, drop=settings.cap_drop, privileged=settings.privileged
+        )
+    )
+    return {
+        "ociVersion": OCI_VERSION,
+        "process": _process(settings, image, user, hostname, caps),
+        "root": {"path": "rootfs", "readonly": settings.readonly_root},
+        **({"hostname": hostname} if settings.uts == "private" else {}),
+        "mounts": _mounts(settings, mounts, rootless),
+        "linux": _linux(settings, devices),
+        "annotations": dict(settings.annotations),
+    }
+
+
+def arguments(settings: Settings, image: dict[str, Any]) -> list[str]:
+    """The command line; an entrypoint of the user's own leaves the image's command out."""
+    if settings.entrypoint is not None:
+        args = [*settings.entrypoint, *settings.command]
+    else:
+        command = settings.command or tuple(image.get("Cmd") or ())
+        args = [*(image.get("Entrypoint") or ()), *command]
+    if not args or not args[0]:
+        raise UsageError(
+            "no command to run: the image names none",
+            hint="say one after the image, for example: sh",
+        )
+    return args
+
+
+def environment(
+    settings: Settings, image: dict[str, Any], home: str, hostname: str
+) -> list[str]:
+    """``NAME=value`` each, in Docker's order; the last one of a name wins."""
+    found = {"PATH": defaults.PATH, "HOSTNAME": hostname}
+    if settings.terminal:
+        found["TERM"] = "xterm"
+    for word in image.get("Env") or ():
+        name, _, value = word.partition("=")
+        found[name] = value
+    found.update(settings.env)
+    for name in settings.env_unset:
+        found.pop(name, None)
+    if not found.get("HOME") and "HOME" not in settings.env_unset:
+        found["HOME"] = home
+    return [f"{name}={value}" for name, value in found.items()]
+
+
+def _process(
+    settings: Settings, image: dict[str, Any], user: User, hostname: str, caps: list[str]
+) -> dict[str, Any]:
+    # A user other than root gets none but in the bounding set, as a setuid program needs it.
+    held = caps if user.uid == 0 else []
+    return {
+        "terminal": settings.terminal,
+        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},
+        "args": arguments(settings, image),
+        "env": environment(settings, image, user.home, hostname),
+        "cwd": settings.cwd or image.get("WorkingDir") or "/",
+        "capabilities": {"bounding": caps, "effective": held, "permitted": held},
+        "noNewPrivileges": settings.no_new_privileges,
+        "rlimits": [
+            {"type": f"RLIMIT_{name.upper()}", "soft": soft & _UNLIMITED, "hard": hard & _UNLIMITED}
+            for name, soft, hard in settings.ulimits
+        ],
+    }
+
+
+_NAMESPACES = (
+    ("pid", "pid"),
+    ("ipc", "ipc"),
+    ("uts", "uts"),
+    ("cgroup", "cgroupns"),
+    ("user", "userns"),
+)
+
+
+def _namespaces(settings: Settings) -> list[dict[str, str]]:
+    kinds = [kind for kind, field in _NAMESPACES if getattr(settings, field) == "private"]
+    network = ["network"] if settings.network != "host" else []
+    return [{"type": kind} for kind in ("mount", *kinds, *network)]
+
+
+def _linux(settings: Settings, devices: list[dict[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "namespaces": _namespaces(settings),
+        "resources": resources(settings),
+        "devices": devices,
+        "sysctl": dict(settings.sysctls),
+        "maskedPaths": _protected(settings, defaults.MASKED_PATHS) + list(settings.masked),
+        "readonlyPaths": _protected(settings, defaults.READONLY_PATHS),
+    }
+    return {key: value for key, value in found.items() if value or key == "namespaces"}
+
+
+def _protected(settings: Settings, paths: tuple[str, ...]) -> list[str]:
+    if settings.privileged or "ALL" in settings.unmasked:
+        return []
+    return [path for path in paths if path not in settings.unmasked]
+
+
+def resources(settings: Settings) -> dict[str, Any]:
+    """``linux.resources``: only what was asked for."""
+    found: dict[str, Any] = {}
+    if settings.memory_bytes is not None:
+        # Docker's default: as much swap again as memory.
+        found["memory"] = {"limit": settings.memory_bytes, "swap": 2 * settings.memory_bytes}
+    cpu: dict[str, Any] = {}
+    if settings.cpus is not None:
+        cpu = {"quota": round(settings.cpus * CPU_PERIOD_US), "period": CPU_PERIOD_US}
+    if settings.cpuset_cpus is not None:
+        cpu["cpus"] = settings.cpuset_cpus
+    if cpu:
+        found["cpu"] = cpu
+    if settings.pids_limit is not None:
+        found["pids"] = {"limit": settings.pids_limit}
+    return found
+
+
+def _mounts(
+    settings: Settings, asked: list[dict[str, Any]], rootless: bool
+) -> list[dict[str, Any]]:
+    """The default mounts, without those whose place is taken, then those asked for, outer first."""
+    taken = {mount["destination"] for mount in asked}
+    usual = defaults.mounts(
+        privileged=settings.privileged,
+        ipc_is_host=settings.ipc == "host",
+        gid_5_is_mapped=not rootless,
+    )
+    kept = [mount for mount in usual if mount["destination"] not in taken]
+    return kept + sorted(asked, key=lambda mount: mount["destination"].count("/"))
+
+
+def oci_mount(mount: Mount, source: str | None) -> dict[str, Any]:
+    """One mount that was asked for, with its *source* found, as OCI says it."""
+    options = list(mount.options)
+    if mount.readonly:
+        options.append("rro" if mount.recursive_readonly else "ro")
+    if mount.type in ("bind", "volume"):
+        options.insert(0, "rbind" if mount.recursive else "bind")
+        options.append(mount.propagation or "rprivate")
+    elif mount.propagation:
+        options.append(mount.propagation)
+    return {
+        "destination": os.path.normpath(mount.target),
+        "type": "bind" if mount.type == "volume" else mount.type,
+        "source": source or mount.type,
+        "options": options,
+    }

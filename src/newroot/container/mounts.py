@@ -1,0 +1,102 @@
+"""The mounts that were asked for get their sources: host paths checked or made, volumes held."""
+
+from __future__ import annotations
+
+import os
+
+from newroot.container.config import oci_mount
+from newroot.errors import UsageError
+from newroot.record import record, replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from newroot.container.settings import Mount, Settings
+    from newroot.container.source import Source
+    from newroot.rootfs.volumes import VolumeStore
+
+
+@record
+class Sourced:
+    """Mounts ready for a config, and what they hold while the container lives."""
+
+    mounts: tuple[dict[str, Any], ...] = ()
+    holds: tuple[int, ...] = ()  #: descriptors that keep the volumes from being removed
+    anonymous: tuple[str, ...] = ()  #: volumes that go with a container that is removed
+
+
+def find_sources(settings: Settings, source: Source, volumes: VolumeStore) -> Sourced:
+    """Check or make each mount's source.
+
+    Raises UsageError for a bind source that is missing where it may not be made.
+    """
+    asked = settings.mounts + _image_volumes(settings, source)
+    if not asked:
+        return Sourced()
+    mounts: list[dict[str, Any]] = []
+    holds: list[int] = []
+    anonymous: list[str] = []
+    try:
+        for mount in asked:
+            if mount.type == "volume":
+                named = mount if mount.source else replace(mount, source=os.urandom(32).hex())
+                if named is not mount:
+                    anonymous.append(str(named.source))
+                mounts.append(_volume(named, source, volumes, holds))
+            else:
+                mounts.append(oci_mount(mount, _checked(mount)))
+    except BaseException:
+        for fd in holds:
+            os.close(fd)
+        raise
+    return Sourced(mounts=tuple(mounts), holds=tuple(holds), anonymous=tuple(anonymous))
+
+
+def _image_volumes(settings: Settings, source: Source) -> tuple[Mount, ...]:
+    """The image's VOLUMEs, for a container that stays: one that goes forgets them anyway."""
+    declared = source.image.get("Volumes")
+    if not declared or settings.remove or settings.upper == "memory":
+        return ()
+    from newroot.container.settings import Mount
+
+    taken = {mount.target for mount in settings.mounts}
+    return tuple(Mount(type="volume", target=path) for path in declared if path not in taken)
+
+
+def _checked(mount: Mount) -> str | None:
+    if mount.type != "bind" or mount.source is None or os.path.lexists(mount.source):
+        return mount.source
+    if not mount.create_source:
+        raise UsageError(
+            f"bind source {mount.source} does not exist",
+            hint="make it first; -v, unlike --mount, makes a missing directory",
+        )
+    try:
+        os.makedirs(mount.source, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"making the bind source {mount.source}: {error.strerror}") from error
+    return mount.source
+
+
+def _volume(
+    mount: Mount, source: Source, volumes: VolumeStore, holds: list[int]
+) -> dict[str, Any]:
+    name = str(mount.source)
+    holds.append(volumes.hold(name))
+    if mount.copy_up and source.layers:
+        volumes.fill(name, source.layers, mount.target)
+    data = volumes.data_path(name)
+    if mount.subpath is not None:
+        data = _below(data, mount.subpath, name)
+    return oci_mount(mount, data)
+
+
+def _below(data: str, subpath: str, name: str) -> str:
+    """A directory of a volume; a link in the volume could lead anywhere, so none is followed."""
+    path = os.path.join(data, os.path.normpath("/" + subpath)[1:])
+    if os.path.realpath(path) != os.path.join(os.path.realpath(data), path[len(data) + 1 :]):
+        raise UsageError(f"the subpath {subpath} of volume {name} leads through a link")
+    if not os.path.exists(path):
+        raise UsageError(f"volume {name} has no {subpath}")
+    return path

@@ -1,0 +1,318 @@
+"""A running container, as ``subprocess.Popen`` shows a running program."""
+
+from __future__ import annotations
+
+import _thread
+import select
+from time import monotonic
+
+from newroot.errors import UsageError
+from newroot.plan.launcher import REPORT_FAILED, REPORT_TERMINAL, REPORT_TIMES, REPORT_WAITING
+from newroot.plan.report import step_error
+from newroot.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import IO, Literal
+
+    from newroot.errors import StepError
+    from newroot.plan.launcher import Ended, Launch, Report
+    from newroot.plan.steps import Exec, Plan
+
+    Fault = Literal["timeout", "oom", "killed", "start"]
+
+SIGKILL, SIGTERM = 9, 15
+
+
+@record
+class Result:
+    """How a container ended, and what it said: as ``subprocess.CompletedProcess``."""
+
+    args: tuple[str, ...]
+    returncode: int  #: the exit code; -n when signal n ended it; 126 or 127 when it did not start
+    stdout: bytes | str | None = None  #: None unless it was captured
+    stderr: bytes | str | None = None
+    fault: Fault | None = None
+    """Why it ended when it did not end by itself, from kernel evidence.
+
+    ``timeout``: it was killed when its time was over.  ``oom``: the kernel killed a process of it
+    for want of memory.  ``killed``: somebody else sent it a signal that ended it.  ``start``: the
+    command was not there, or cannot be executed; *error* says more.
+    """
+    error: StepError | None = None
+    seconds: float = 0.0  #: from the request to the end
+    user_seconds: float = 0.0
+    system_seconds: float = 0.0
+    max_rss_bytes: int = 0  #: the largest resident set of any one process
+
+    def check_returncode(self) -> None:
+        """Raise ``subprocess.CalledProcessError`` unless the exit code is 0."""
+        if self.error is not None:
+            raise self.error
+        if self.returncode != 0:
+            import subprocess
+
+            raise subprocess.CalledProcessError(
+                self.returncode, list(self.args), self.stdout, self.stderr
+            )
+
+
+@record
+class Cleanup:
+    """What has to be done when the container has ended, whoever notices."""
+
+    oom_kills: Callable[[], int]
+    release: Callable[[Ended | None], None]
+
+
+class Process:
+    """A container that was started.  May be used from several threads.
+
+    As a context manager it closes its pipes and waits, as ``subprocess.Popen`` does.  When the
+    engine is closed, or this Python process dies, the container is killed.
+    """
+
+    def __init__(
+        self,
+        launch: Launch,
+        plan: Callable[[], Plan],
+        cleanup: Cleanup,
+        args: tuple[str, ...],
+        pipes: dict[str, IO[bytes]],
+    ) -> None:
+        self._launch = launch
+        self._plan = plan
+        self._cleanup = cleanup
+        self._lock = _thread.allocate_lock()
+        self._began = monotonic()
+        self._ended: Ended | None = None
+        self._error: StepError | None = None
+        self._seconds = 0.0
+        self._oom_kills = 0
+        self._timed_out = False
+        self._signalled = False
+        self.args = args
+        self.stdin: IO[bytes] | None = pipes.get("stdin")
+        self.stdout: IO[bytes] | None = pipes.get("stdout")
+        self.stderr: IO[bytes] | None = pipes.get("stderr")
+        self.terminal_fd: int | None = None  #: the terminal's other end, with ``terminal=True``
+        self.times_ns: tuple[int, ...] = ()  #: what each step took, when it was asked for
+
+    # ---- start ----
+
+    @property
+    def pid(self) -> int:
+        """The process id of the container's first process, as this host counts."""
+        return self._launch.pid
+
+    def wait_started(self, on_wait: Callable[[Report], None] | None = None) -> None:
+        """Wait until the command itself runs.
+
+        Raises StepError, once the container's leftovers are gone, when a step failed.
+        """
+        try:
+            self._launch.wait_started()
+        except BaseException:
+            self._finish(None)
+            raise
+        while (report := self._launch.next_report()) is not None:
+            if report.kind == REPORT_WAITING and on_wait is not None:
+                on_wait(report)
+                self._launch.go_on()
+            self._take(report)
+        if self._error is not None:
+            self.wait()
+            raise self._error
+
+    def _take(self, report: Report) -> None:
+        if report.kind == REPORT_FAILED:
+            self._error = step_error(self._plan(), report)
+        elif report.kind == REPORT_TIMES:
+            self.times_ns = report.times_ns
+        elif report.kind == REPORT_TERMINAL:
+            self.terminal_fd = report.fd
+
+    # ---- end ----
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs.  See ``Result.returncode``."""
+        ended = self._ended
+        if ended is None:
+            return None
+        if self._error is not None and _is_start_fault(self._error):
+            return 127 if self._error.errno == 2 else 126
+        return ended.exit_code if ended.exit_code is not None else -(ended.signal or 0)
+
+    def poll(self) -> int | None:
+        """The return code, or None while it runs."""
+        return self._wait(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end, at most *timeout* seconds.
+
+        Raises ``subprocess.TimeoutExpired``; the container goes on then.
+        """
+        code = self._wait(timeout)
+        if code is None:
+            import subprocess
+
+            raise subprocess.TimeoutExpired(list(self.args), timeout or 0.0)
+        return code
+
+    def _wait(self, timeout: float | None) -> int | None:
+        if self._ended is None and (timeout is None or _readable(self._status(), timeout)):
+            with self._lock:
+                if self._ended is None:
+                    self._collect()
+        return self.returncode
+
+    def _status(self) -> int:
+        return self._launch.status_fileno()
+
+    def _collect(self) -> None:
+        """Read how it ended, and clean up.  The lock is held."""
+        try:
+            if not self._launch.pid:
+                self._launch.wait_started()
+            ended = self._launch.wait_ended()
+        except BaseException:
+            self._finish(None)
+            raise
+        while (report := self._launch.next_report(block=False)) is not None:
+            self._take(report)
+        self._finish(ended)
+
+    def _finish(self, ended: Ended | None) -> None:
+        self._seconds = monotonic() - self._began
+        self._oom_kills = self._cleanup.oom_kills() if ended is not None else 0
+        self._launch.close()
+        self._ended = ended
+        self._cleanup.release(ended)
+
+    # ---- in between ----
+
+    def send_signal(self, signal: int) -> None:
+        """Send a signal to the container's first process; nothing if it has ended."""
+        self._signalled = True
+        with self._lock:
+            if self._ended is None:
+                if not self._launch.pid:
+                    self._launch.wait_started()
+                self._launch.kill(signal)
+
+    def terminate(self) -> None:
+        """Ask it to end, with SIGTERM; a first process without a handler ignores it."""
+        self.send_signal(SIGTERM)
+
+    def kill(self) -> None:
+        """End it, and with it every process in it."""
+        self.send_signal(SIGKILL)
+
+    def communicate(
+        self, input: bytes | None = None, timeout: float | None = None
+    ) -> tuple[bytes | None, bytes | None]:
+        """Send *input*, read all output, wait for the end.
+
+        Raises ``subprocess.TimeoutExpired``; the container goes on then, and another call goes
+        on reading where this one stopped.
+        """
+        from newroot.container.exchange import Exchange
+
+        exchange = getattr(self, "_exchange", None)
+        if exchange is None:
+            exchange = self._exchange = Exchange(self.stdin, self.stdout, self.stderr, input)
+        if not exchange.run(self._status(), None if timeout is None else monotonic() + timeout):
+            import subprocess
+
+            raise subprocess.TimeoutExpired(list(self.args), timeout or 0.0)
+        self.wait()
+        exchange.drain()
+        return exchange.output("stdout"), exchange.output("stderr")
+
+    def run_to_end(self, input: bytes | None, timeout: float | None) -> tuple[bytes | None, ...]:
+        """``communicate()``, but the end of the time is the end of the container."""
+        from newroot.container.exchange import Exchange
+
+        exchange = Exchange(self.stdin, self.stdout, self.stderr, input)
+        if not exchange.run(self._status(), None if timeout is None else monotonic() + timeout):
+            self._timed_out = True
+            self.kill()
+            exchange.run(self._status(), None)
+        self.wait()
+        exchange.drain()
+        return exchange.output("stdout"), exchange.output("stderr")
+
+    # ---- what it was ----
+
+    @property
+    def fault(self) -> Fault | None:
+        """See ``Result.fault``; None while it runs."""
+        ended = self._ended
+        if ended is None:
+            return None
+        if self._error is not None:
+            return "start"
+        if self._timed_out:
+            return "timeout"
+        if self._oom_kills and ended.exit_code != 0:
+            return "oom"
+        if ended.signal is not None and not (self._signalled and ended.signal == SIGTERM):
+            return "killed"
+        return None
+
+    def result(self, stdout: bytes | str | None, stderr: bytes | str | None) -> Result:
+        """How it ended.  Raises StepError when another step than the command's failed."""
+        error = self._error
+        if error is not None and not _is_start_fault(error):
+            raise error
+        ended = self._ended
+        if ended is None:
+            raise UsageError("a container that still runs has no result")
+        return Result(
+            args=self.args,
+            returncode=self.returncode or 0,
+            stdout=stdout,
+            stderr=stderr,
+            fault=self.fault,
+            error=error,
+            seconds=self._seconds,
+            user_seconds=ended.user_us / 1e6,
+            system_seconds=ended.system_us / 1e6,
+            max_rss_bytes=ended.max_rss_kib * 1024,
+        )
+
+    def close(self) -> None:
+        """Kill it if it runs, wait for it, and close its pipes."""
+        self.kill()
+        self.wait()
+        self.close_pipes()
+
+    def close_pipes(self) -> None:
+        for pipe in (self.stdin, self.stdout, self.stderr):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    pass
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if kind is not None:
+            self.kill()
+        self.close_pipes()
+        self.wait()
+
+
+def _readable(fd: int, timeout: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(max(0, timeout * 1000)))
+
+
+def _is_start_fault(error: StepError) -> bool:
+    """Whether the command is to blame, and not the container around it."""
+    return error.index == error.total

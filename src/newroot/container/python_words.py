@@ -1,0 +1,99 @@
+"""A Python caller's arguments become settings: the command line's words, with Python's values.
+
+``volumes={"data": "/data"}`` is ``-v data:/data``; ``env={"A": "b"}`` is ``-e A=b``; numbers may
+be numbers, and a flag that may be repeated takes a list or one value.
+"""
+
+from __future__ import annotations
+
+from newroot.container.settings import Settings
+from newroot.container.words import read_settings
+from newroot.errors import UsageError
+from newroot.record import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+#: Settings of the library's: nothing stays, and it is forgotten as cheaply as can be.
+_DEFAULTS = {"rm": True, "upper": "memory"}
+
+_cache: dict[object, Settings] = {}
+
+
+def settings_of(words: dict[str, Any], command: Sequence[str] | str) -> Settings:
+    """Read *words* and *command*.
+
+    The environment is what *env* says, and nothing of this process's own.  Raises UsageError.
+    """
+    if isinstance(command, (str, bytes)):
+        raise UsageError(
+            "the command must be a list of strings",
+            hint='["sh", "-c", command] runs a line of shell',
+        )
+    if not words:
+        return replace(_plain(), command=tuple(command))
+    said: dict[str, Any] = dict(_DEFAULTS)
+    for name, value in words.items():
+        key, convert = _CONVERT.get(name, (name, _text))
+        said[key] = convert(value)
+    return read_settings(said, tuple(command), host_env={})
+
+
+def _plain() -> Settings:
+    if "plain" not in _cache:
+        _cache["plain"] = read_settings(dict(_DEFAULTS), ())
+    return _cache["plain"]
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _list(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else [str(item) for item in value]
+
+
+def _pairs(separator: str) -> Callable[[Any], list[str]]:
+    def convert(value: Any) -> list[str]:
+        if hasattr(value, "items"):
+            return [f"{key}{separator}{item}" for key, item in value.items()]
+        return _list(value)
+
+    return convert
+
+
+def _volumes(value: Any) -> list[str]:
+    if not hasattr(value, "items"):
+        return _list(value)
+    return [f"{_escape(source)}:{target}" for source, target in value.items()]
+
+
+def _escape(source: str) -> str:
+    return str(source).replace("\\", "\\\\").replace(":", "\\:")
+
+
+def _entrypoint(value: Any) -> Any:
+    return value if isinstance(value, str) else " ".join(value)
+
+
+_CONVERT: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "env": ("env", _pairs("=")),
+    "env_file": ("env_file", _list),
+    "volumes": ("volume", _volumes),
+    "volume": ("volume", _volumes),
+    "mounts": ("mount", _list),
+    "mount": ("mount", _list),
+    "tmpfs": ("tmpfs", _list),
+    "devices": ("device", _list),
+    "device": ("device", _list),
+    "cap_add": ("cap_add", _list),
+    "cap_drop": ("cap_drop", _list),
+    "security_opt": ("security_opt", _list),
+    "sysctls": ("sysctl", _pairs("=")),
+    "sysctl": ("sysctl", _pairs("=")),
+    "ulimits": ("ulimit", _pairs("=")),
+    "ulimit": ("ulimit", _pairs("=")),
+    "cwd": ("workdir", _text),
+}

@@ -1,0 +1,83 @@
+"""What is kept of a container that stays: an ordinary OCI bundle's config, and our record.
+
+Written before the container starts, so that whatever is found later can be named.
+"""
+
+from __future__ import annotations
+
+from newroot.oci import json
+from newroot.record import record as _record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from newroot.container.mounts import Sourced
+    from newroot.container.settings import Settings
+    from newroot.container.source import Source
+    from newroot.container.start import Blueprint
+    from newroot.container.storage import Claim, ContainerStorage
+
+
+@_record
+class Container:
+    """A container that has files, running or not."""
+
+    id: str
+    name: str | None
+    source: str  #: the image, or the directory
+    command: tuple[str, ...]
+    created: float  #: seconds since the epoch
+    status: str  #: running or exited
+    exit_code: int | None  #: 128+n after signal n; None while it runs, or when nobody saw its end
+
+
+def write_record(
+    storage: ContainerStorage,
+    claim: Claim,
+    settings: Settings,
+    source: Source,
+    blueprint: Blueprint,
+    sourced: Sourced,
+) -> None:
+    """Write config.json and record.json into the container's directory."""
+    import os
+    from time import time
+
+    os.makedirs(claim.directory, mode=0o711, exist_ok=True)
+    text = json.dumps(blueprint.config).replace(blueprint.id, claim.id)
+    config = json.loads(text.replace(blueprint.id[:12], claim.id[:12]))
+    last = blueprint.command_for(claim.id, settings, source.image)
+    config["process"]["args"] = list(last.argv)
+    storage.write(claim.id, "config.json", config)
+    storage.write(
+        claim.id,
+        "record.json",
+        {
+            "id": claim.id,
+            "name": settings.name,
+            "source": source.name,
+            "lower": list(source.lower),
+            "rootfs": source.directory,
+            "command": list(last.argv),
+            "created": time(),
+            "volumes": list(sourced.anonymous),
+        },
+    )
+
+
+def container(storage: ContainerStorage, container_id: str) -> Container:
+    """What is known of one container."""
+    document: dict[str, Any] = storage.record(container_id)
+    running = storage.is_running(container_id)
+    ended = {} if running else storage.exit(container_id)
+    code, signal = ended.get("exitCode"), ended.get("signal")
+    return Container(
+        id=container_id,
+        name=document.get("name"),
+        source=str(document.get("source", "")),
+        command=tuple(document.get("command", ())),
+        created=float(document.get("created", 0)),
+        status="running" if running else "exited",
+        exit_code=code if code is not None or signal is None else 128 + signal,
+    )

@@ -1,0 +1,353 @@
+"""From settings to a running container: everything is found, a plan is made, and handed over.
+
+The plan of a container differs from that of the next one with the same settings only in its id
+and its command.  So the first is kept as a blueprint: its bytes, with one id put in another's
+place, are the next one's.
+"""
+
+from __future__ import annotations
+
+import os
+
+from newroot.container import config as configs, devices, etc, mounts
+from newroot.container.compile import Situation, command, compile
+from newroot.container.process import Cleanup, Process
+from newroot.isolation import users
+from newroot.plan import encode
+from newroot.plan.steps import Exec, Plan
+from newroot.record import record, replace
+from newroot.rootfs.cgroup_mount import CgroupView
+from newroot.rootfs.root import Root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import IO, Any
+
+    from newroot.container.mounts import Sourced
+    from newroot.container.settings import Settings
+    from newroot.container.source import Source
+    from newroot.container.storage import Claim, ContainerStorage
+    from newroot.isolation.cgroups.cgroup import Cgroup
+    from newroot.isolation.cgroups.detect import CgroupHost
+    from newroot.plan.launcher import Ended, Launcher
+    from newroot.rootfs.volumes import VolumeStore
+
+_SHORT = 12  #: as much of an id as is shown, and is the hostname
+
+
+@record
+class Blueprint:
+    """A plan that was made for one id, and the config it was made from."""
+
+    id: str
+    config: dict[str, Any]
+    plan: Plan
+    prefix: bytes  #: all steps but the command, encoded
+    clone_flags: int
+
+    def bytes_for(self, container_id: str, last: Exec) -> bytes:
+        """The encoded plan for another id.  All ids are equally long, so every offset holds."""
+        prefix = self.prefix
+        if container_id != self.id:
+            old, new = self.id.encode(), container_id.encode()
+            prefix = prefix.replace(old, new).replace(old[:_SHORT], new[:_SHORT])
+        return encode.join(len(self.plan.steps), prefix, encode.encode_step(last))
+
+    def plan_for(self, container_id: str, last: Exec) -> Plan:
+        """The same as steps, for an error or an explanation."""
+        renamed = (_renamed(step, self.id, container_id) for step in self.plan.steps[:-1])
+        return Plan(steps=(*renamed, last))
+
+    def command_for(self, container_id: str, settings: Settings, image: dict[str, Any]) -> Exec:
+        """The last step: *settings*' command, in the blueprint's environment."""
+        process = self.config["process"]
+        old, new = self.id[:_SHORT], container_id[:_SHORT]
+        env = [word.replace(old, new) for word in process["env"]]
+        return command({"args": configs.arguments(settings, image), "env": env})
+
+
+def _renamed(step: Any, old: str, new: str) -> Any:
+    def change(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.replace(old, new).replace(old[:_SHORT], new[:_SHORT])
+        if isinstance(value, bytes):
+            return change(value.decode("latin-1")).encode("latin-1")
+        return tuple(map(change, value)) if isinstance(value, tuple) else value
+
+    return replace(step, **{name: change(getattr(step, name)) for name in step._fields})
+
+
+@record
+class Stdio:
+    """What a container's standard streams are, and what of them is ours to close or use."""
+
+    fds: tuple[int, int, int]
+    pipes: dict[str, IO[bytes]] = {}  # noqa: RUF012  # ours, by name; made anew for each start
+    theirs: tuple[int, ...] = ()  #: to be closed here once they are handed over
+
+
+class Starter:
+    """Starts containers below one root.  May be used from several threads."""
+
+    def __init__(
+        self,
+        storage: ContainerStorage,
+        volumes: VolumeStore,
+        launcher: Callable[[], Launcher],
+    ) -> None:
+        self._storage = storage
+        self._volumes = volumes
+        self._launcher = launcher
+        self._blueprints: dict[tuple[object, ...], Blueprint] = {}
+        self._cgroups: CgroupHost | None = None
+        self._may_make_nodes = os.geteuid() == 0
+
+    def explain(self, settings: Settings, source: Source) -> Plan:
+        """The plan of a start that does not take place."""
+        from newroot.container.storage import new_id
+
+        sourced = mounts.find_sources(settings, source, self._volumes)
+        try:
+            container_id = new_id()
+            on_disk = _upper_is_on_disk(settings, source)
+            directory = self._storage.directory(container_id)
+            upper = (f"{directory}/upper", f"{directory}/work") if on_disk else None
+            return self._draw(container_id, settings, source, sourced, upper, None).plan
+        finally:
+            _close(sourced.holds)
+
+    def start(
+        self, settings: Settings, source: Source, stdio: Stdio, *, times: bool = False,
+        terminal_size: tuple[int, int] = (0, 0),
+    ) -> Process:
+        """Hand a container over to newroot-init.  It may still fail to start.
+
+        Raises UsageError, NotFound, SpecError or SyscallError; then nothing is left.
+        """
+        from newroot.container.storage import new_id
+
+        self._storage.prepare()
+        undo: list[Callable[[], object]] = []
+        try:
+            sourced = mounts.find_sources(settings, source, self._volumes)
+            undo.append(lambda: _close(sourced.holds))
+            claim = self._claim(settings, source)
+            if claim is not None:
+                undo.append(lambda: claim.release(remove=True))
+            container_id = claim.id if claim is not None else new_id()
+            cgroup = self._cgroup(settings, claim)
+            if cgroup is not None:
+                undo.append(cgroup.remove)
+            upper = claim.make_upper() if claim and _upper_is_on_disk(settings, source) else None
+            blueprint = self._blueprint(
+                container_id, settings, source, sourced, upper, cgroup, terminal_size
+            )
+            last = blueprint.command_for(container_id, settings, source.image)
+            if claim is not None and not settings.remove:
+                self._keep_record(claim, settings, source, blueprint, sourced)
+            launch = self._launcher().launch(
+                blueprint.bytes_for(container_id, last),
+                blueprint.clone_flags,
+                stdio.fds,
+                held=(*sourced.holds, *((claim.fd,) if claim else ())),
+                times=times,
+            )
+        except BaseException:
+            for action in reversed(undo):
+                action()
+            for pipe in stdio.pipes.values():
+                pipe.close()
+            raise
+        finally:
+            _close(stdio.theirs)
+        _close(sourced.holds)
+        return Process(
+            launch,
+            lambda: blueprint.plan_for(container_id, last),
+            self._cleanup(settings, claim, cgroup, sourced),
+            last.argv,
+            stdio.pipes,
+        )
+
+    # ---- what is found and made first ----
+
+    def _claim(self, settings: Settings, source: Source) -> Claim | None:
+        """An entry on disk, where there will be something to find or to clean up."""
+        on_disk = _upper_is_on_disk(settings, source)
+        if settings.remove and not on_disk and not configs.resources(settings):
+            if settings.name is None:
+                return None
+        return self._storage.claim(name=settings.name, remove=settings.remove)
+
+    def _cgroup(self, settings: Settings, claim: Claim | None) -> Cgroup | None:
+        resources = configs.resources(settings)
+        if not resources or claim is None:
+            return None
+        from newroot.isolation.cgroups.cgroup import Cgroup
+
+        host = self.cgroup_host()
+        path = host.default_path(claim.id)
+        claim.write_state(cgroup=path)
+        return Cgroup.create(path, resources, host=host)
+
+    def cgroup_host(self) -> CgroupHost:
+        if self._cgroups is None:
+            from newroot.isolation.cgroups.detect import detect
+
+            self._cgroups = detect()
+        return self._cgroups
+
+    # ---- the plan ----
+
+    def _blueprint(
+        self,
+        container_id: str,
+        settings: Settings,
+        source: Source,
+        sourced: Sourced,
+        upper: tuple[str, str] | None,
+        cgroup: Cgroup | None,
+        terminal_size: tuple[int, int],
+    ) -> Blueprint:
+        key = (source.key, replace(settings, command=(), name=None), terminal_size)
+        found = self._blueprints.get(key)
+        if found is None or sourced.anonymous:
+            found = self._draw(
+                container_id, settings, source, sourced, upper, cgroup, terminal_size
+            )
+            if len(self._blueprints) >= 256:  # a caller whose settings never repeat
+                self._blueprints.clear()
+            self._blueprints[key] = found
+        return found
+
+    def _draw(
+        self,
+        container_id: str,
+        settings: Settings,
+        source: Source,
+        sourced: Sourced,
+        upper: tuple[str, str] | None,
+        cgroup: Cgroup | None,
+        terminal_size: tuple[int, int] = (0, 0),
+    ) -> Blueprint:
+        hostname = settings.hostname or (
+            container_id[:_SHORT] if settings.uts == "private" else os.uname().nodename
+        )
+        scratch = self._storage.mount_point
+        taken = {mount.target for mount in settings.mounts}
+        config = configs.make_config(
+            settings,
+            source.image,
+            user=_find_user(settings, source),
+            hostname=hostname,
+            mounts=etc.mounts(scratch, taken) + list(sourced.mounts),
+            devices=devices.find_devices(settings),
+        )
+        root = Root(
+            lower=source.lower,
+            directory=source.directory,
+            upper=upper[0] if upper else None,
+            work=upper[1] if upper else None,
+            scratch=scratch,
+            files=etc.files(hostname, network_is_host=settings.network == "host"),
+            # Nothing of a throw-away upper needs to reach the disk: overlayfs.rst, Volatile mount.
+            overlay_options=("volatile",) if upper and settings.remove else (),
+        )
+        situation = Situation(
+            cgroups=self._view(cgroup),
+            cgroup_procs=cgroup.procs_paths if cgroup else (),
+            seccomp=_seccomp(settings, config),
+            switch=settings.switch,
+            init=settings.init,
+            terminal_size=terminal_size,
+            may_make_nodes=self._may_make_nodes,
+        )
+        plan = compile(config, root, situation)
+        first = plan.steps[0]
+        return Blueprint(
+            id=container_id,
+            config=config,
+            plan=plan,
+            prefix=encode.encode_steps(plan.steps[:-1]),
+            clone_flags=encode.clone_flags(getattr(first, "namespaces", ())),
+        )
+
+    def _view(self, cgroup: Cgroup | None) -> CgroupView:
+        if cgroup is None or self.cgroup_host().mode == "v2":
+            return CgroupView(unified=self.cgroup_host().unified is not None)
+        return CgroupView(
+            v1=tuple(p.hierarchy.controllers for p in cgroup.places if p.hierarchy.version == 1)
+        )
+
+    # ---- afterwards ----
+
+    def _keep_record(
+        self,
+        claim: Claim,
+        settings: Settings,
+        source: Source,
+        blueprint: Blueprint,
+        sourced: Sourced,
+    ) -> None:
+        from newroot.container.records import write_record
+
+        write_record(self._storage, claim, settings, source, blueprint, sourced)
+
+    def _cleanup(
+        self, settings: Settings, claim: Claim | None, cgroup: Cgroup | None, sourced: Sourced
+    ) -> Cleanup:
+        def release(ended: Ended | None) -> None:
+            if cgroup is not None:
+                cgroup.remove()
+            if claim is not None:
+                remove = settings.remove or ended is None
+                if not remove and ended is not None:
+                    self._storage.write(claim.id, "exit.json", _exit_document(ended))
+                claim.release(remove=remove)
+            if settings.remove:
+                for name in sourced.anonymous:
+                    self._volumes.remove(name, missing_ok=True)
+
+        return Cleanup(oom_kills=cgroup.oom_kills if cgroup else _none, release=release)
+
+
+def _none() -> int:
+    return 0
+
+
+def _exit_document(ended: Ended) -> dict[str, Any]:
+    return {"exitCode": ended.exit_code, "signal": ended.signal}
+
+
+def _close(fds: tuple[int, ...]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def _upper_is_on_disk(settings: Settings, source: Source) -> bool:
+    return bool(source.lower) and settings.upper == "disk" and not source.throwaway
+
+
+def _find_user(settings: Settings, source: Source) -> users.User:
+    from newroot.linux.merged import MergedView
+
+    spec = settings.user if settings.user is not None else source.image.get("User") or ""
+    with MergedView(source.layers) as view:
+        return users.resolve(spec, view.read)
+
+
+def _seccomp(settings: Settings, config: dict[str, Any]) -> tuple[bytes, int] | None:
+    if settings.seccomp == "unconfined" or (settings.privileged and settings.seccomp is None):
+        return None
+    caps = config["process"]["capabilities"]["bounding"]
+    from newroot.isolation import seccomp_default
+
+    if settings.seccomp is None:
+        return seccomp_default.compiled_default(caps)
+    from newroot.isolation.seccomp import compile_filter
+
+    with open(settings.seccomp, "rb") as file:
+        profile = seccomp_default.load_profile(file.read(), caps)
+    config["linux"]["seccomp"] = profile
+    return compile_filter(profile)

@@ -1,0 +1,318 @@
+"""Where a container's files are, who holds them, and what is left when a holder was killed.
+
+    <root>/containers/<id>/       upper/, work/, record.json, exit.json: as long as the container is
+    <root>/names/<name>           a link to an id; making it is taking the name
+    <root>/mnt/                   an empty directory, hidden by each container's scratch tmpfs
+    <run_root>/<id>/state.json    what runs now; the directory is locked by whoever runs it
+
+The lock (flock(2)) is on an open directory, whose descriptor the launcher keeps until the last
+process is dead.  So an entry that can be locked belongs to nobody that lives, and ``sweep()``
+removes it with all that it names, whatever was killed when.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from newroot.errors import AlreadyExists, NotFound, SyscallError
+from newroot.oci import json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_ID_BYTES = 32
+
+
+def new_id() -> str:
+    """64 hexadecimal digits, as Docker's ids."""
+    return os.urandom(_ID_BYTES).hex()
+
+
+class Claim:
+    """A container id that is ours while ``fd`` is open, here or in the launcher."""
+
+    def __init__(self, storage: ContainerStorage, container_id: str, fd: int) -> None:
+        self._storage = storage
+        self.id = container_id
+        self.fd = fd
+        self.state: dict[str, Any] = {"id": container_id}
+
+    @property
+    def directory(self) -> str:
+        return self._storage.directory(self.id)
+
+    def write_state(self, **changes: Any) -> None:
+        """Say what belongs to the container, before it is made: sweep() goes by it."""
+        self.state.update(changes)
+        path = f"{self._storage.run_directory(self.id)}/state.json"
+        _write_beside(path, json.dumps(self.state))
+
+    def make_upper(self) -> tuple[str, str]:
+        """Make the upper and work directories."""
+        upper, work = f"{self.directory}/upper", f"{self.directory}/work"
+        for path in (self.directory, upper, work):
+            _mkdir(path, 0o755 if path == upper else 0o700)
+        return upper, work
+
+    def release(self, *, remove: bool) -> None:
+        """The container has ended: nothing runs any more, and perhaps nothing stays."""
+        if remove:
+            self._storage.forget(self.id, self.state.get("name"))
+        self._storage.end_run(self.id)
+        os.close(self.fd)
+
+
+class ContainerStorage:
+    """The containers below one root."""
+
+    def __init__(self, root: str, run_root: str) -> None:
+        self.root = root
+        self.run_root = run_root
+        self._made = False
+
+    @property
+    def mount_point(self) -> str:
+        return f"{self.root}/mnt"
+
+    def directory(self, container_id: str) -> str:
+        return f"{self.root}/containers/{container_id}"
+
+    def run_directory(self, container_id: str) -> str:
+        return f"{self.run_root}/{container_id}"
+
+    def prepare(self) -> None:
+        """Make the directories that every start needs."""
+        if self._made:
+            return
+        for path in (self.mount_point, f"{self.root}/containers", f"{self.root}/names"):
+            os.makedirs(path, mode=0o711, exist_ok=True)
+        os.makedirs(self.run_root, mode=0o711, exist_ok=True)
+        self._made = True
+
+    def claim(self, *, name: str | None = None, remove: bool) -> Claim:
+        """A new container id, locked.
+
+        Raises AlreadyExists when the name is taken.
+        """
+        self.prepare()
+        container_id = new_id()
+        fd = self._locked(container_id)
+        claim = Claim(self, container_id, fd)
+        try:
+            claim.write_state(name=name, remove=remove, owner=os.getpid())
+            if name is not None:
+                self._take_name(name, container_id)
+        except BaseException:
+            self.end_run(container_id)
+            os.close(fd)
+            raise
+        return claim
+
+    def _locked(self, container_id: str) -> int:
+        """Make the run directory and lock it, though a sweep may come in between."""
+        path = self.run_directory(container_id)
+        while True:
+            _mkdir(path, 0o700)
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink:
+                return fd
+            os.close(fd)
+
+    def _take_name(self, name: str, container_id: str) -> None:
+        try:
+            os.symlink(container_id, f"{self.root}/names/{name}")
+        except FileExistsError:
+            holder = self.find_name(name) or "another container"
+            if holder != container_id:
+                raise AlreadyExists(
+                    f"the name {name} is in use by container {holder[:12]}",
+                    hint=f"remove it first: newroot rm {name}; or choose another name",
+                ) from None
+
+    def find_name(self, name: str) -> str | None:
+        """The id of the container called *name*."""
+        try:
+            return os.readlink(f"{self.root}/names/{name}")
+        except OSError:
+            return None
+
+    def ids(self) -> list[str]:
+        """All containers that have files, running or not."""
+        try:
+            return sorted(os.listdir(f"{self.root}/containers"))
+        except FileNotFoundError:
+            return []
+
+    def resolve(self, name_or_prefix: str) -> str:
+        """The id that a name, an id, or the unambiguous beginning of one means."""
+        named = self.find_name(name_or_prefix) if "/" not in name_or_prefix else None
+        if named is not None:
+            return named
+        found = [i for i in self.ids() if name_or_prefix and i.startswith(name_or_prefix)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise NotFound(f"{name_or_prefix} is the beginning of {len(found)} container ids")
+        raise NotFound(f"no container {name_or_prefix}", hint="newroot ps -a shows all")
+
+    def record(self, container_id: str) -> dict[str, Any]:
+        """What was written about a container when it was made; empty if nothing was."""
+        return _read(f"{self.directory(container_id)}/record.json")
+
+    def state(self, container_id: str) -> dict[str, Any]:
+        """What runs now; empty when it does not run."""
+        return _read(f"{self.run_directory(container_id)}/state.json")
+
+    def exit(self, container_id: str) -> dict[str, Any]:
+        """How it ended last; empty when it has not."""
+        return _read(f"{self.directory(container_id)}/exit.json")
+
+    def write(self, container_id: str, document: str, value: dict[str, Any]) -> None:
+        """Write ``record.json`` or ``exit.json``: whole, or not at all."""
+        _write_beside(f"{self.directory(container_id)}/{document}", json.dumps(value))
+
+    def is_running(self, container_id: str) -> bool:
+        """Whether somebody holds the container."""
+        fd = self._try_lock(container_id)
+        if fd is None:
+            return os.path.isdir(self.run_directory(container_id))
+        os.close(fd)
+        return False
+
+    def forget(self, container_id: str, name: str | None) -> None:
+        """Remove a container's files and free its name."""
+        _remove_tree(self.directory(container_id))
+        if name is not None and self.find_name(name) == container_id:
+            _unlink(f"{self.root}/names/{name}")
+
+    def end_run(self, container_id: str) -> None:
+        """Remove the run directory; its lock is still held."""
+        path = self.run_directory(container_id)
+        for name in ("state.json", "state.json.new"):
+            _unlink(f"{path}/{name}")
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            pass
+
+    def _try_lock(self, container_id: str) -> int | None:
+        """The run directory's descriptor, locked; None when it is held or not there."""
+        try:
+            fd = os.open(
+                self.run_directory(container_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return fd
+
+    def abandoned(self) -> Iterator[Claim]:
+        """The entries whose holder is dead, each locked while it is looked at."""
+        try:
+            ids = os.listdir(self.run_root)
+        except FileNotFoundError:
+            return
+        for container_id in ids:
+            fd = self._try_lock(container_id)
+            if fd is None:
+                continue
+            claim = Claim(self, container_id, fd)
+            claim.state = self.state(container_id)
+            yield claim
+
+
+def _mkdir(path: str, mode: int) -> None:
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise _failed("mkdir", path, error) from error
+
+
+def _failed(call: str, path: str, error: OSError) -> SyscallError:
+    number = error.errno or 0
+    name = errno.errorcode.get(number, str(number))
+    hints = {
+        errno.ENOSPC: "the disk is full: newroot system df shows what newroot holds",
+        errno.EROFS: "the file system is read-only: choose another place with --root",
+        errno.EACCES: "this needs root, or a --root of your own",
+    }
+    return SyscallError(
+        f"{call} {path}: {error.strerror} ({name})",
+        errno=number,
+        call=call,
+        target=path,
+        hint=hints.get(number),
+    )
+
+
+def _write_beside(path: str, text: str) -> None:
+    """Replace *path* in one step; a reader sees the old or the new, whole."""
+    beside = f"{path}.new"
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.rename(beside, path)
+    except OSError as error:
+        raise _failed("write", path, error) from error
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            value = json.loads(file.read(), what=path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _remove_tree(path: str) -> None:
+    """Remove a container's files.  Most containers leave none, and then six rmdir will do."""
+    try:
+        for name in ("work/work/incompat", "work/work", "work/index", "work", "upper", ""):
+            _rmdir(f"{path}/{name}")
+    except OSError:
+        import shutil
+
+        shutil.rmtree(path, onerror=_widen)
+
+
+def _rmdir(path: str) -> None:
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        pass
+
+
+def _widen(function: Any, path: str, error: Any) -> None:
+    """Without root, a directory that its container made unreadable is ours to open."""
+    if isinstance(error[1], FileNotFoundError):
+        return
+    if isinstance(error[1], PermissionError):
+        os.chmod(os.path.dirname(path), 0o700)
+        os.chmod(path, 0o700)
+        import shutil
+
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    raise error[1]

@@ -1,0 +1,281 @@
+"""Where image and container meet: ``Engine``, and the functions for a first minute.
+
+An engine keeps one launcher, started at first use, and the blueprints of what it has started.
+Nothing runs when it is closed: what it started it ends.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+
+from newroot.container import places
+from newroot.container.pipes import PIPE, open_stdio
+from newroot.container.settings import Settings, check_source
+from newroot.container.source import Source, directory_source
+from newroot.container.start import Starter
+from newroot.container.storage import ContainerStorage
+from newroot.errors import UsageError
+from newroot.images.store import ImageStore
+from newroot.plan.launcher import Launcher
+from newroot.record import replace
+from newroot.rootfs.volumes import VolumeStore
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from newroot.container.process import Process, Result
+
+
+class Engine:
+    """Runs containers.  A context manager; may be used from several threads at once.
+
+    *root* is where images, containers and volumes are kept (by default /var/lib/newroot, for a
+    user without privileges ``$XDG_DATA_HOME/newroot``); *run_root* where what runs is noted.
+
+    Containers belong to the engine: they are killed when it is closed, and when this process
+    dies, by whatever death.
+    """
+
+    def __init__(
+        self, root: str | os.PathLike[str] | None = None, *, run_root: str | None = None
+    ) -> None:
+        uid = os.geteuid()
+        self.root = os.path.abspath(root or places.default_root(os.environ, uid))
+        if run_root is None:
+            # Containers of an engine with a root of its own are nobody else's business either.
+            own = root is not None and "NEWROOT_RUN_ROOT" not in os.environ
+            run_root = (
+                f"{self.root}/run" if own else places.default_run_root(os.environ, uid, self.root)
+            )
+        self.run_root = os.path.abspath(run_root)
+        self.images = ImageStore(self.root)
+        self.volumes = VolumeStore(self.root)
+        self.storage = ContainerStorage(self.root, self.run_root)
+        self._starter = Starter(self.storage, self.volumes, self._get_launcher)
+        self._lock = _thread.allocate_lock()
+        self._launcher: Launcher | None = None
+        self._owner = os.getpid()
+        self._sources: dict[str, tuple[object, Source]] = {}
+        self._processes: set[Process] = set()
+        self._closed = False
+
+    # ---- the launcher ----
+
+    def _get_launcher(self) -> Launcher:
+        with self._lock:
+            if self._closed:
+                raise UsageError("this engine is closed")
+            if self._launcher is not None and self._owner != os.getpid():
+                # After a fork this process is another one; the old launcher is its parent's.
+                self._launcher.abandon()
+                self._launcher = None
+                self._processes.clear()
+            if self._launcher is None:
+                self._owner = os.getpid()
+                self._sweep()
+                self._launcher = Launcher()
+            return self._launcher
+
+    def _sweep(self) -> None:
+        from newroot.container.sweep import sweep
+
+        sweep(self.storage, self.volumes)
+
+    def close(self) -> None:
+        """Kill what still runs, and end the launcher."""
+        with self._lock:
+            self._closed = True
+            launcher, self._launcher = self._launcher, None
+            if launcher is not None and self._owner != os.getpid():
+                launcher.abandon()
+                return
+        for process in list(self._processes):
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        self._processes.clear()
+        if launcher is not None:
+            launcher.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    # ---- running ----
+
+    def run(
+        self,
+        image: str | None = None,
+        command: Sequence[str] | str = (),
+        *,
+        rootfs: str | None = None,
+        settings: Settings | None = None,
+        input: bytes | str | None = None,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        capture_output: bool = False,
+        text: bool = False,
+        timeout: float | None = None,
+        check: bool = False,
+        **words: Any,
+    ) -> Result:
+        """Run a command in a container of its own, wait for it, and return how it ended.
+
+        As ``subprocess.run``: *capture_output*, *input*, *stdin*, *stdout*, *stderr*, *text*,
+        *check*.  *timeout* (seconds) ends the container, and the result says so in ``fault``.
+        Standard input is empty unless given.  *words* are ``newroot run``'s flags with
+        underscores; see ``newroot.settings()``.
+
+        What the container writes into its root is forgotten with it, and kept in memory until
+        then; ``upper="disk"`` puts it on the disk of the engine's root instead.
+
+        Raises UsageError, NotFound or SpecError for what was asked, StepError when the container
+        could not be made.  A command that is not there is a result: ``fault`` is ``start``.
+        """
+        if capture_output:
+            if stdout is not None or stderr is not None:
+                raise UsageError("capture_output goes with neither stdout nor stderr")
+            stdout = stderr = PIPE
+        if input is not None:
+            if stdin is not None:
+                raise UsageError("input goes without stdin")
+            stdin = PIPE
+            input = input.encode() if isinstance(input, str) else input
+        process = self.popen(
+            image,
+            command,
+            rootfs=rootfs,
+            settings=settings,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            _wait=False,
+            **words,
+        )
+        try:
+            out, err = process.run_to_end(input, timeout)
+        except BaseException:
+            process.close()
+            raise
+        finally:
+            self._processes.discard(process)
+            process.close_pipes()
+        result = process.result(*((_decode(out), _decode(err)) if text else (out, err)))
+        if check:
+            result.check_returncode()
+        return result
+
+    def popen(
+        self,
+        image: str | None = None,
+        command: Sequence[str] | str = (),
+        *,
+        rootfs: str | None = None,
+        settings: Settings | None = None,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        _wait: bool = True,
+        **words: Any,
+    ) -> Process:
+        """Start a command in a container of its own, and return when it runs.
+
+        As ``subprocess.Popen``; see ``run()`` for the arguments.  Raises StepError also when the
+        command is not there.
+        """
+        source, wanted = self._source(image, rootfs), settings
+        if wanted is None:
+            wanted = _settings(words, command)
+        elif words or command:
+            raise UsageError("settings go without command and words: they hold both")
+        process = self._starter.start(wanted, source, open_stdio(stdin, stdout, stderr))
+        self._processes.add(process)
+        if _wait:
+            try:
+                process.wait_started()
+            except BaseException:
+                self._processes.discard(process)
+                process.close_pipes()
+                raise
+        return process
+
+    async def run_async(
+        self, image: str | None = None, command: Sequence[str] | str = (), **arguments: Any
+    ) -> Result:
+        """``run()`` for asyncio.  Cancelling it ends the container."""
+        from newroot.container.asynchronous import run_async
+
+        return await run_async(self, image, command, **arguments)
+
+    # ---- for the command line ----
+
+    def run_foreground(
+        self,
+        settings: Settings,
+        *,
+        image: str | None = None,
+        rootfs: str | None = None,
+        timeline: str | None = None,
+    ) -> int:
+        """Run a container on this process's own streams; return Docker's exit code for it.
+
+        Signals are forwarded.  With a terminal, this process's own is raw meanwhile.
+        """
+        from newroot.container.foreground import run_foreground
+
+        source = self._source(image, rootfs)
+        return run_foreground(self._starter, settings, source, timeline)
+
+    def explain(
+        self, settings: Settings, *, image: str | None = None, rootfs: str | None = None
+    ) -> str:
+        """The start of a container as a shell script; nothing is started."""
+        from newroot.plan.shell import render
+
+        return render(self._starter.explain(settings, self._source(image, rootfs)))
+
+    # ---- sources ----
+
+    def _source(self, image: str | None, rootfs: str | None) -> Source:
+        check_source(image, rootfs)
+        if rootfs is not None:
+            return directory_source(rootfs)
+        assert image is not None
+        stamp = _stamp(f"{self.images.images}/index.json")
+        known = self._sources.get(image)
+        if known is not None and stamp is not None and known[0] == stamp:
+            return known[1]
+        found = self.images.get(image)
+        source = Source(
+            lower=found.layers,
+            image=found.config.get("config") or {},
+            name=image,
+            key=found.digest,
+        )
+        self._sources[image] = (stamp, source)
+        return source
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    """What changes whenever the store's index does: it is replaced, never written to."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _settings(words: dict[str, Any], command: Sequence[str] | str) -> Settings:
+    from newroot.container.python_words import settings_of
+
+    return settings_of(words, command)
+
+
+def _decode(data: bytes | None) -> str | None:
+    return None if data is None else data.decode(errors="surrogateescape")

@@ -1,0 +1,94 @@
+"""``process`` of an OCI config becomes the steps that say who it is and what it may do.
+
+The order is forced (a law in ``plan/order.py`` each):
+
+- The bounding set is dropped while CAP_SETPCAP is still held: capabilities(7).
+- A filter needs CAP_SYS_ADMIN to be loaded, or no_new_privs: seccomp(2).  With no_new_privs it is
+  loaded last, so that it need not allow what the steps before it do; without, before the user
+  changes.
+- The wish to die with the parent is forgotten when ids change: prctl(2), PR_SET_PDEATHSIG.
+"""
+
+from __future__ import annotations
+
+from newroot.errors import SpecError
+from newroot.isolation import capabilities, limits
+from newroot.plan import steps as s
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def identity_steps(
+    process: dict[str, Any], seccomp: tuple[bytes, int] | None, *, dies_with_parent: bool
+) -> tuple[s.Step, ...]:
+    """The steps for ``process``, from its limits to its working directory."""
+    no_new_privs = bool(process.get("noNewPrivileges"))
+    load = () if seccomp is None else (_load(*seccomp),)
+    sets = capabilities.from_oci(process.get("capabilities"))
+    return (
+        *_oom_score(process),
+        *(
+            s.SetRlimit(resource=number, soft=soft, hard=hard, why="asked for")
+            for number, soft, hard in limits.from_oci(process.get("rlimits"))
+        ),
+        *(() if no_new_privs else load),
+        s.SetBounding(keep=sets.bounding, why="no program can ever get the others back"),
+        user_step(process.get("user") or {}),
+        s.SetCapabilities(
+            effective=sets.effective,
+            permitted=sets.permitted,
+            inheritable=sets.inheritable,
+            ambient=sets.ambient,
+            why="root in here is less than root out there",
+        ),
+        *(_death_step() if dies_with_parent else ()),
+        *((s.SetNoNewPrivs(why="asked for"),) if no_new_privs else ()),
+        *_cwd_step(process),
+        *(load if no_new_privs else ()),
+    )
+
+
+def _load(program: bytes, flags: int) -> s.Step:
+    why = "system calls that a container does not need are refused"
+    return s.LoadSeccomp(program=program, flags=flags, why=why)
+
+
+def _oom_score(process: dict[str, Any]) -> tuple[s.Step, ...]:
+    score = process.get("oomScoreAdj")
+    if score is None:
+        return ()
+    if not isinstance(score, int) or not -1000 <= score <= 1000:
+        raise SpecError(f"not between -1000 and 1000: {score!r}", pointer="/process/oomScoreAdj")
+    return (s.SetOomScore(score=score, why="asked for"),)
+
+
+def _death_step() -> tuple[s.Step, ...]:
+    return (s.DieWithParent(why="no orphan is left, however its owner ends"),)
+
+
+def _cwd_step(process: dict[str, Any]) -> tuple[s.Step, ...]:
+    # Last of all and inside the new root: CVE-2024-21626 was a working directory from before it.
+    return (s.SetCwd(path=process["cwd"], why="from the image, or as asked for"),)
+
+
+def user_step(user: dict[str, Any]) -> s.SetUser:
+    """``process.user`` as a step.  Raises SpecError for ids that are no ids."""
+    uid = _id(user.get("uid", 0), "/process/user/uid")
+    gid = _id(user.get("gid", 0), "/process/user/gid")
+    groups = tuple(
+        _id(group, f"/process/user/additionalGids/{n}")
+        for n, group in enumerate(user.get("additionalGids") or ())
+    )
+    umask = _id(user.get("umask", 0o022), "/process/user/umask")
+    if umask > 0o777:
+        raise SpecError(f"not a umask: {umask:o}", pointer="/process/user/umask")
+    return s.SetUser(uid=uid, gid=gid, groups=groups, umask=umask, why="who it is in there")
+
+
+def _id(value: object, pointer: str) -> int:
+    # 2**32 - 1 means "no change" to setresuid(2).
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32 - 1:
+        raise SpecError(f"not an id: {value!r}", pointer=pointer)
+    return value

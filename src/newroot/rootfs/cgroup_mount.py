@@ -1,0 +1,75 @@
+"""What a container sees at /sys/fs/cgroup: its own cgroup as the top, whatever the host has.
+
+cgroup v2 is one mount.  On v1 each hierarchy that the container is in gets a directory of its own
+in a small tmpfs, named after its controllers, with a link for each of them, as on a v1 host.  A
+hybrid host's container that is in no v1 hierarchy sees the v2 one.
+"""
+
+from __future__ import annotations
+
+from newroot.plan import steps as s
+from newroot.record import record
+from newroot.rootfs.mount_steps import split_options
+
+
+@record
+class CgroupView:
+    """The hierarchies that a container will see."""
+
+    unified: bool = True  #: one cgroup2 mount, and no more
+    v1: tuple[tuple[str, ...], ...] = ()  #: the controllers of each hierarchy, or ``name=systemd``
+
+
+def cgroup_mount_steps(
+    mount: dict[str, object], pointer: str, view: CgroupView
+) -> tuple[s.Step, ...]:
+    """The steps for a config's mount of the type ``cgroup``."""
+    target = str(mount["destination"])
+    options = mount.get("options") or []
+    flags = split_options([str(o) for o in options] if isinstance(options, list) else []).flags
+    if not view.v1:
+        return (_unified(target, flags),) if view.unified else ()
+    writable = tuple(flag for flag in flags if flag != "ro")
+    tmpfs = s.MountFs(
+        type="tmpfs",
+        source="cgroup",
+        target=target,
+        options=("mode=755",),
+        flags=writable,
+        make_target=True,
+        no_symlinks=True,
+        why="a directory for each hierarchy",
+    )
+    seal = s.SetAttr(target=target, flags=("ro",), why="no hierarchy may be added")
+    shown = [step for names in view.v1 for step in _hierarchy(target, names, flags)]
+    return (tmpfs, *shown, *((seal,) if "ro" in flags else ()))
+
+
+def _unified(target: str, flags: tuple[str, ...]) -> s.Step:
+    return s.MountFs(
+        type="cgroup2",
+        source="cgroup",
+        target=target,
+        flags=flags,
+        make_target=True,
+        no_symlinks=True,
+        why="its own cgroup, seen as the top",
+    )
+
+
+def _hierarchy(target: str, names: tuple[str, ...], flags: tuple[str, ...]) -> list[s.Step]:
+    directory = ",".join(name.removeprefix("name=") for name in names)
+    # A named hierarchy has no controllers, and must be asked for by its name alone: cgroups(7).
+    options = tuple(o for name in names for o in (("none", name) if "=" in name else (name,)))
+    made: s.Step = s.MountFs(
+        type="cgroup",
+        source="cgroup",
+        target=f"{target}/{directory}",
+        options=options,
+        flags=flags,
+        make_target=True,
+        no_symlinks=True,
+        why="its own cgroup, seen as the top",
+    )
+    links = [] if len(names) == 1 else list(names)
+    return [made, *(s.MakeSymlink(target=f"{target}/{link}", to=directory) for link in links)]

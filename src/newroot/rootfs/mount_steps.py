@@ -1,0 +1,197 @@
+"""The mounts of an OCI config become steps: runtime-spec, config.md, Mounts.
+
+The options of one mount are of four kinds: attributes of the mount (nosuid, and rnosuid for all
+mounts below), propagation, words of mount(8) that choose the way (bind), and what is left belongs
+to the file system.
+"""
+
+from __future__ import annotations
+
+from newroot.errors import SpecError
+from newroot.plan import steps as s
+from newroot.plan.mountflags import ATTRIBUTES, PROPAGATIONS
+from newroot.record import record
+
+#: Options of a superblock, which fsconfig(2) takes as flags.
+_SUPERBLOCK = frozenset(
+    ("sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand", "iversion", "silent")
+)
+#: The default of each; saying it changes nothing.
+_NOTHING = frozenset(("defaults", "async", "nomand", "noiversion", "nolazytime", "loud"))
+#: File systems that show the kernel's state: where one of these goes, no symlink may lead.
+_KERNEL = frozenset(("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"))
+_PROPAGATIONS = frozenset((*PROPAGATIONS, *("r" + name for name in PROPAGATIONS)))
+_RECURSIVE_ATTRIBUTES = {"r" + name: name for name in ATTRIBUTES}
+
+_WHY = {
+    "proc": "the processes of the new pid namespace, and nobody else's",
+    "sysfs": "the devices of the new network namespace",
+    "devpts": "terminals of its own",
+    "mqueue": "the message queues of the new ipc namespace",
+    "cgroup2": "its own cgroup, seen as the top",
+    "cgroup": "its own cgroup, seen as the top",
+    "tmpfs": "memory of its own, forgotten at the end",
+}
+
+
+@record
+class Options:
+    """A mount's options, told apart."""
+
+    flags: tuple[str, ...] = ()
+    recursive_flags: tuple[str, ...] = ()
+    propagation: str | None = None
+    bind: str | None = None  #: ``bind`` or ``rbind``
+    data: tuple[str, ...] = ()
+
+
+def split_options(options: list[str]) -> Options:
+    """Tell the kinds of *options* apart; later ones win."""
+    flags: list[str] = []
+    recursive: list[str] = []
+    data: list[str] = []
+    propagation = bind = None
+    for option in options:
+        if option in ("bind", "rbind"):
+            bind = option
+        elif option in _PROPAGATIONS:
+            propagation = option
+        elif option in ATTRIBUTES:
+            flags.append(option)
+        elif option in _RECURSIVE_ATTRIBUTES:
+            recursive.append(_RECURSIVE_ATTRIBUTES[option])
+        elif option not in _NOTHING:
+            data.append(option)
+    return Options(
+        flags=tuple(flags),
+        recursive_flags=tuple(recursive),
+        propagation=propagation,
+        bind=bind,
+        data=tuple(data),
+    )
+
+
+def mount_steps(
+    mount: dict[str, object], pointer: str, bundle: str, scratch: str
+) -> tuple[s.Step, ...]:
+    """The steps for one entry of ``mounts``.
+
+    *bundle* is what a relative source is relative to; *scratch* the directory that vanishes with
+    the container.
+
+    Raises SpecError with *pointer* when the entry is not what the specification allows.
+    """
+    target = _text(mount, "destination", pointer)
+    if not target.startswith("/"):
+        raise SpecError(f"not an absolute path: {target!r}", pointer=f"{pointer}/destination")
+    options = split_options(_options(mount, pointer))
+    type_ = str(mount.get("type") or ("bind" if options.bind else ""))
+    source = str(mount.get("source") or type_)
+    why = _WHY.get(type_, "")
+    if options.bind or type_ == "bind":
+        return _bind_steps(options, source, target, pointer, bundle)
+    if type_ == "overlay":
+        return _overlay_steps(options, target, pointer, f"{scratch}/{pointer.rsplit('/', 1)[-1]}")
+    if not type_:
+        raise SpecError("a mount needs a type, or the option bind", pointer=f"{pointer}/type")
+    made = s.MountFs(
+        type=type_,
+        source=source,
+        target=target,
+        options=options.data,
+        flags=options.flags,
+        make_target=True,
+        no_symlinks=type_ in _KERNEL,
+        why=why,
+    )
+    return (made, *_after(options, target))
+
+
+def _bind_steps(
+    options: Options, source: str, target: str, pointer: str, bundle: str
+) -> tuple[s.Step, ...]:
+    if options.data:
+        unknown = options.data[0]
+        raise SpecError(f"a bind mount has no option {unknown!r}", pointer=f"{pointer}/options")
+    bind = s.BindMount(
+        source=source if source.startswith("/") else f"{bundle}/{source}",
+        target=target,
+        recursive=options.bind != "bind",
+        flags=options.flags,
+        propagation=options.propagation,
+        make_target=True,
+        why="what is bound before the old root goes, stays",
+    )
+    return (bind, *_recursive(options, target))
+
+
+def _overlay_steps(
+    options: Options, target: str, pointer: str, scratch: str
+) -> tuple[s.Step, ...]:
+    """An overlay of directories of the host, put together aside and then bound.
+
+    Without an upper directory what is written is forgotten with the container.
+    """
+    layers = _Layers(options.data)
+    if not layers.lower:
+        raise SpecError("an overlay needs a lowerdir", pointer=f"{pointer}/options")
+    upper, work = layers.upper or f"{scratch}/upper", layers.work or f"{scratch}/work"
+    made = (upper, work) if layers.upper is None else ()
+    return (
+        s.MakeDir(target=scratch, on_host=True, why="an overlay is put together here"),
+        *(s.MakeDir(target=path, on_host=True) for path in (f"{scratch}/mount", *made)),
+        s.MountOverlay(
+            lower=layers.lower,
+            upper=upper,
+            work=work,
+            target=f"{scratch}/mount",
+            options=layers.others,
+        ),
+        s.BindMount(
+            source=f"{scratch}/mount",
+            target=target,
+            flags=options.flags,
+            propagation=options.propagation,
+            make_target=True,
+            why="the overlay, at its place in the root",
+        ),
+    )
+
+
+class _Layers:
+    """An overlay's options, told apart."""
+
+    def __init__(self, data: tuple[str, ...]) -> None:
+        named = [option.partition("=") for option in data]
+        self.lower = tuple(value for key, _, value in named if key == "lowerdir")
+        self.upper = next((value for key, _, value in named if key == "upperdir"), None)
+        self.work = next((value for key, _, value in named if key == "workdir"), None)
+        mine = ("lowerdir", "upperdir", "workdir")
+        self.others = tuple(key + is_ + value for key, is_, value in named if key not in mine)
+
+
+def _after(options: Options, target: str) -> tuple[s.Step, ...]:
+    propagation = options.propagation
+    made = (s.SetPropagation(target=target, propagation=propagation),) if propagation else ()
+    return (*made, *_recursive(options, target))
+
+
+def _recursive(options: Options, target: str) -> tuple[s.Step, ...]:
+    if not options.recursive_flags:
+        return ()
+    why = "the mounts below it too: mount_setattr(2), AT_RECURSIVE"
+    return (s.SetAttr(target=target, flags=options.recursive_flags, recursive=True, why=why),)
+
+
+def _text(mount: dict[str, object], key: str, pointer: str) -> str:
+    value = mount.get(key)
+    if not isinstance(value, str) or not value:
+        raise SpecError("expected a path", pointer=f"{pointer}/{key}")
+    return value
+
+
+def _options(mount: dict[str, object], pointer: str) -> list[str]:
+    options = mount.get("options") or []
+    if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
+        raise SpecError("expected a list of strings", pointer=f"{pointer}/options")
+    return options

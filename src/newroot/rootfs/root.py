@@ -1,0 +1,116 @@
+"""Directories become one root: the steps that put a container's root together, and enter it.
+
+A root is a tuple of lower directories under an overlay, or one directory bound as it is.  It does
+not matter here where those came from.  Everything is mounted in the container's own mount
+namespace, so when its last process dies nothing is left to unmount.
+
+    <scratch>/                a tmpfs of the container's own, over an empty directory of the host
+    <scratch>/root            the root is mounted here
+    <scratch>/upper, work     what the container writes, where it is to be forgotten
+    <scratch>/<file>          files that are bound into the root: hosts, hostname, resolv.conf
+"""
+
+from __future__ import annotations
+
+from newroot.plan import steps as s
+from newroot.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Switch = Literal["pivot", "move", "chroot"]
+
+
+@record
+class Root:
+    """Where a container's root comes from and goes to."""
+
+    lower: tuple[str, ...] = ()  #: directories, topmost first; empty: *directory* as it is
+    directory: str | None = None  #: bound, not copied: the container writes into it
+    upper: str | None = None  #: on the disk; None with *lower*: in memory, forgotten at the end
+    work: str | None = None  #: beside *upper*, on the same file system
+    scratch: str  #: an empty directory of the host that the scratch tmpfs hides
+    files: tuple[tuple[str, bytes], ...] = ()  #: made in the scratch directory
+    overlay_options: tuple[str, ...] = ()
+    propagation: str = "rslave"  #: of the whole namespace, towards the host
+
+
+def scratch_file(root: Root, name: str) -> str:
+    """Where one of *root*'s files will be, as a source for a bind."""
+    return f"{root.scratch}/{name}"
+
+
+def mounted_at(root: Root) -> str:
+    """The directory of the host at which the root is mounted, inside the container's namespace."""
+    return f"{root.scratch}/root"
+
+
+def assemble(root: Root) -> tuple[s.Step, ...]:
+    """The steps from a fresh mount namespace to a root that further mounts can go into."""
+    at = mounted_at(root)
+    return (
+        s.SetPropagation(
+            target="/",
+            propagation=root.propagation,
+            on_host=True,
+            why="mounts made here must not appear on the host",
+        ),
+        s.MountFs(
+            type="tmpfs",
+            source="newroot",
+            target=root.scratch,
+            options=("mode=0700",),
+            on_host=True,
+            why="a scratch directory that vanishes with the container",
+        ),
+        s.MakeDir(target=at, on_host=True, why="the root will be mounted here"),
+        *(
+            s.WriteFile(target=scratch_file(root, name), data=data, why="to be bound into the root")
+            for name, data in root.files
+        ),
+        *(_overlay(root, at) if root.lower else _bind(root, at)),
+        s.UseRoot(path=at, why="from here on, no name is looked up outside the new root"),
+    )
+
+
+def _overlay(root: Root, at: str) -> tuple[s.Step, ...]:
+    upper, work = root.upper, root.work
+    made: tuple[s.Step, ...] = ()
+    if upper is None or work is None:
+        upper, work = f"{root.scratch}/upper", f"{root.scratch}/work"
+        made = tuple(
+            s.MakeDir(target=path, on_host=True, why="what is written is forgotten at the end")
+            for path in (upper, work)
+        )
+    overlay = s.MountOverlay(
+        lower=root.lower,
+        upper=upper,
+        work=work,
+        target=at,
+        options=root.overlay_options,
+        why="one root for many containers: the lower directories are shared and never written",
+    )
+    return (*made, overlay)
+
+
+def _bind(root: Root, at: str) -> tuple[s.Step, ...]:
+    if root.directory is None:
+        return ()
+    why = "the directory as it is; a root must be a mount point (pivot_root(2))"
+    return (s.BindMount(source=root.directory, target=at, on_host=True, why=why),)
+
+
+def enter(root: Root, switch: Switch) -> tuple[s.Step, ...]:
+    """The steps that make the assembled root the root."""
+    at = mounted_at(root)
+    if switch == "pivot":
+        return (
+            s.PivotRoot(root=at, why="the whole namespace, not only this process, gets a new root"),
+            s.DetachOldRoot(why="nothing of the host's tree can be reached any more"),
+        )
+    if switch == "move":
+        why = "for a host that runs from an initramfs, which pivot_root refuses"
+        return (s.MoveRoot(root=at, why=why),)
+    why = "weak: the host's mounts stay in this namespace, and CAP_SYS_CHROOT can climb out"
+    return (s.Chroot(root=at, why=why),)
