@@ -1,7 +1,6 @@
-"""``newroot``: find the verb, read its words, run it; turn what goes wrong into words and a code.
+"""``newroot``: find the verb, read its words, run it; what goes wrong goes to failures.py.
 
-The one place that knows the exit codes: Docker's 125 for what newroot could not do, 126 and 127
-for a command that could not be started, 128+n after signal n, and the command's own.
+On the road of every start, so it imports what it needs when it needs it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import sys
 
 from newroot.cli.flags import HELP, Flag, check_positionals, parse_words
 from newroot.cli.verbs import Context, find_verb, load_verb
-from newroot.errors import BugError, NewrootError, UsageError
+from newroot.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,9 +39,6 @@ GLOBAL_FLAGS = (
     Flag(name="version", help="Show the version and exit", group="Global options"),
 )
 
-ENGINE_FAILED = 125
-NOT_EXECUTABLE = 126
-NOT_FOUND = 127
 AFTER_SIGNAL = 128
 
 
@@ -61,7 +57,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return AFTER_SIGNAL + 2
     except Exception as error:
-        return _explain(error, debug=session.debug)
+        from newroot.cli.failures import explain
+
+        return explain(error, debug=session.debug)
 
 
 class _Session:
@@ -128,52 +126,6 @@ def _without_verb(before: Parsed) -> int:
     if words:
         raise pages.unknown_verb(words, group)
     return pages.print_overview(asked=asked)
-
-
-# --- what went wrong -----------------------------------------------------------------------------
-
-
-def _explain(error: Exception, *, debug: bool) -> int:
-    if debug:
-        import traceback
-
-        traceback.print_exception(error, file=sys.stderr)
-    ours = error if isinstance(error, NewrootError) else _as_ours(error)
-    _say(f"newroot: {ours}")
-    if ours.hint:
-        _say(f"hint: {ours.hint}")
-    return exit_code(ours)
-
-
-def _as_ours(error: Exception) -> NewrootError:
-    if isinstance(error, OSError):
-        target = f", on {error.filename}" if error.filename else ""
-        return NewrootError(f"{error.strerror or error}{target}")
-    return BugError(
-        f"this should never happen: {type(error).__name__}: {error}",
-        hint="please file a bug with what newroot --debug says",
-    )
-
-
-def _say(line: str) -> None:
-    # One line each, and no control character of an image's reaches the terminal as one.
-    text = "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in line)
-    try:
-        print(text, file=sys.stderr)
-    except (OSError, ValueError):
-        pass  # stderr is closed: the exit code still tells
-
-
-def exit_code(error: NewrootError) -> int:
-    """Docker's exit code for *error*."""
-    import errno
-
-    from newroot.errors import StepError
-
-    # Docker: 127 when there is no such command, 126 when it is there and cannot be run.
-    if isinstance(error, StepError) and error.step.split(" ")[0] == "exec":
-        return NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else NOT_EXECUTABLE
-    return ENGINE_FAILED
 
 
 if __name__ == "__main__":

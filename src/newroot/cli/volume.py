@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 
+from newroot.cli.failures import each
 from newroot.cli.flags import Flag, Positional, Verb
 from newroot.cli.output import JSON_FORMAT, LIST_FORMATS, print_json, print_table
 from newroot.cli.verbs import VERBS
-from newroot.errors import NotFound, UsageError
+from newroot.errors import UsageError
 from newroot.rootfs.volumes import VolumeStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from newroot.cli.flags import Parsed
     from newroot.cli.verbs import Context
     from newroot.rootfs.volumes import Volume
@@ -56,26 +59,24 @@ def _row(volume: Volume) -> dict[str, str]:
 
 def _inspect(parsed: Parsed, context: Context) -> int:
     store = VolumeStore(context.root)
-    found = []
-    missing: NotFound | None = None
-    for name in parsed.positionals:
-        try:
-            found.append(store.get(name).inspect())
-        except NotFound as error:
-            missing = missing or error
-    # What was found is printed also when another name was wrong, as Docker does.
+    found: list[dict[str, Any]] = []
+    code = each(
+        parsed.positionals,
+        lambda name: found.append(store.get(name).inspect()),
+        debug=context.debug,
+    )
     print_json(found, indent=None if parsed.text("format") == "json" else 4)
-    if missing is not None:
-        raise missing
-    return 0
+    return code
 
 
 def _remove(parsed: Parsed, context: Context) -> int:
     store = VolumeStore(context.root)
-    for name in parsed.positionals:
+
+    def remove(name: str) -> None:
         store.remove(name, missing_ok=parsed.is_set("force"))
-        print(name, flush=True)
-    return 0
+        print(name)
+
+    return each(parsed.positionals, remove, debug=context.debug)
 
 
 def _prune(parsed: Parsed, context: Context) -> int:

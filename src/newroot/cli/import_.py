@@ -1,0 +1,131 @@
+"""``newroot import``: an image of one layer out of a flat tar."""
+
+from __future__ import annotations
+
+import sys
+
+from newroot.cli.flags import Flag, Positional, Verb
+from newroot.cli.verbs import VERBS
+from newroot.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from newroot.cli.flags import Parsed
+    from newroot.cli.verbs import Context
+
+
+def _import(parsed: Parsed, context: Context) -> int:
+    from newroot.cli.load import standard_input
+    from newroot.images.flat import import_tar
+    from newroot.images.store import ImageStore
+
+    file, *rest = parsed.positionals
+    changes = read_changes(parsed.texts("change"))
+    name = rest[0] if rest else name_from_file(file)
+    source = standard_input("newroot import FILE") if file == "-" else file
+    image = import_tar(ImageStore(context.root), source, name, **changes)
+    print(image.digest)
+    if not rest:
+        print(f"newroot: the image is called {name}", file=sys.stderr)
+    return 0
+
+
+def name_from_file(path: str) -> str:
+    """``alpine-minirootfs-3.20`` for ``…/Alpine-minirootfs-3.20.tar.gz``."""
+    base = path.rstrip("/").rpartition("/")[2].lower()
+    for suffix in (".gz", ".xz", ".zst", ".bz2", ".tgz", ".txz", ".tar"):
+        base = base.removesuffix(suffix)
+    name = ""
+    for character in base:
+        if character.isascii() and character.isalnum():
+            name += character
+        elif name[-1:].isalnum():  # a name may have one divider between letters and digits
+            name += character if character in "._-" else "-"
+    name = name.rstrip("._-")
+    if not name:
+        raise UsageError(f"no name for the image of {path!r}", hint="newroot import FILE NAME")
+    return name
+
+
+# --- --change ------------------------------------------------------------------------------------
+
+
+def read_changes(instructions: list[str]) -> dict[str, Any]:
+    """The arguments of ``import_tar`` that Dockerfile *instructions* set."""
+    arguments: dict[str, Any] = {}
+    for instruction in instructions:
+        word, _, rest = instruction.strip().partition(" ")
+        if word.upper() not in _CHANGES or not rest.strip():
+            raise UsageError(
+                f"invalid change {instruction!r}",
+                hint=f"one of {', '.join(_CHANGES)}, and its value",
+            )
+        argument, read = _CHANGES[word.upper()]
+        value = read(rest.strip())
+        if isinstance(value, dict):
+            value = {**arguments.get(argument, {}), **value}
+        arguments[argument] = value
+    return arguments
+
+
+def _command(text: str) -> list[str]:
+    import json
+
+    try:
+        words = json.loads(text)
+    except ValueError:
+        # Docker's shell form.
+        return ["/bin/sh", "-c", text]
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        return ["/bin/sh", "-c", text]
+    return words
+
+
+def _pair(text: str) -> dict[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        name, _, value = text.partition(" ")
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        value = value[1:-1]
+    return {name: value.strip() if not equals else value}
+
+
+_CHANGES: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "CMD": ("command", _command),
+    "ENTRYPOINT": ("entrypoint", _command),
+    "ENV": ("env", _pair),
+    "LABEL": ("labels", _pair),
+    "USER": ("user", str),
+    "WORKDIR": ("workdir", str),
+}
+
+IMPORT = Verb(
+    name="import",
+    summary=VERBS["import"][1],
+    run=_import,
+    flags=(
+        Flag(
+            name="change",
+            short="c",
+            metavar="INSTRUCTION",
+            repeat=True,
+            help="Set something as a Dockerfile would, as 'CMD [\"sh\"]'",
+        ),
+    ),
+    positionals=(
+        Positional(name="FILE", completes="file"),
+        Positional(name="NAME", optional=True, completes="image"),
+    ),
+    details=(
+        "FILE is a tar of a root file system, plain or compressed with gzip, zstd, xz or bzip2, "
+        "as docker export and distributions make it; - is standard input. Without NAME the image "
+        "is called after the file."
+    ),
+    examples=(
+        ("a distribution's root", "newroot import alpine-minirootfs-3.20.2-x86_64.tar.gz alpine"),
+        ("a container of docker's", "docker export web | newroot import - web:copy"),
+    ),
+)
