@@ -6,9 +6,11 @@ import errno
 import fcntl
 import os
 import stat
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -537,3 +539,61 @@ def test_no_space_leaves_the_volume_empty(
         store.fill("data", layers, "/d")
 
     assert os.listdir(store.data_path("data")) == []
+
+
+def _random_layer(layer: Path, random: Random, *, top: bool) -> None:
+    """A few names, each a file, a directory, a link or a whiteout, so that layers collide."""
+
+    def fill(directory: Path, depth: int) -> None:
+        directory.mkdir(exist_ok=True)
+        for name in "abcde":
+            kind = random.choice(["file", "dir", "link", "whiteout", "opaque", "none", "dir"])
+            path = directory / name
+            if kind == "file":
+                path.write_text(f"{layer.name} {random.random()}")
+                os.chmod(path, random.choice([0o600, 0o755, 0o4711]))
+            elif kind in ("dir", "opaque") and depth:
+                fill(path, depth - 1)
+                if kind == "opaque" and not top:
+                    os.setxattr(path, "trusted.overlay.opaque", b"y")
+                os.chown(path, random.randrange(9), random.randrange(9))
+            elif kind == "link":
+                os.symlink(f"../{random.choice('abcde')}", path)
+            elif kind == "whiteout":
+                os.mknod(path, stat.S_IFCHR, 0)
+
+    layer.mkdir()
+    fill(layer / "d", 3)
+
+
+def _facts(root: str) -> dict[str, tuple[object, ...]]:
+    found: dict[str, tuple[object, ...]] = {}
+    for directory, directories, files in os.walk(root):
+        for path in (directory, *(f"{directory}/{name}" for name in directories + files)):
+            status = os.lstat(path)
+            content: object = None
+            if stat.S_ISREG(status.st_mode):
+                content = Path(path).read_bytes()
+            elif stat.S_ISLNK(status.st_mode):
+                content = os.readlink(path)
+            facts = (status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, content)
+            found[os.path.relpath(path, root)] = facts
+    return found
+
+
+@pytest.mark.needs("root", "overlay")
+@pytest.mark.parametrize("seed", range(12))
+def test_a_volume_is_filled_with_what_the_kernel_s_overlay_shows(tmp_path: Path, seed: int) -> None:
+    random = Random(seed)
+    layers = [tmp_path / f"layer{number}" for number in range(4)]
+    for number, layer in enumerate(layers):
+        _random_layer(layer, random, top=number == 0)
+    (tmp_path / "mnt").mkdir()
+    # Where a directory is of one layer alone the kernel lists its whiteouts by name, and has no
+    # file behind the name: cp complains of those.
+    script = 'mount -t overlay overlay -o "lowerdir=$1" "$2/mnt"; cp -a "$2/mnt/d" "$2/expected"'
+    words = ("sh", "-c", script, "sh", ":".join(map(str, layers)), str(tmp_path))
+    subprocess.run(["unshare", "-m", *words], stderr=subprocess.DEVNULL)
+    copy_up.copy_tree(tuple(map(str, layers)), "/d", str(tmp_path / "copy"))
+
+    assert _facts(str(tmp_path / "copy")) == _facts(str(tmp_path / "expected"))
