@@ -18,7 +18,6 @@ from newroot.container.storage import ContainerStorage
 from newroot.errors import UsageError
 from newroot.images.store import ImageStore
 from newroot.plan.launcher import Launcher
-from newroot.record import replace
 from newroot.rootfs.volumes import VolumeStore
 
 TYPE_CHECKING = False
@@ -164,7 +163,7 @@ class Engine:
             process.close()
             raise
         finally:
-            self._processes.discard(process)
+            self.forget(process)
             process.close_pipes()
         result = process.result(*((_decode(out), _decode(err)) if text else (out, err)))
         if check:
@@ -212,6 +211,10 @@ class Engine:
         from newroot.container.asynchronous import run_async
 
         return await run_async(self, image, command, **arguments)
+
+    def forget(self, process: Process) -> None:
+        """No longer end *process* with the engine: it has ended, or is the caller's to end."""
+        self._processes.discard(process)
 
     # ---- for the command line ----
 

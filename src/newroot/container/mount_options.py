@@ -2,8 +2,8 @@
 
 Pure but for one thing: a bind source that begins with ``./`` or ``../`` is taken from *cwd*.
 Nothing here asks whether a path or a volume exists.  The grammar is that of the docker command
-line (opts/mount.go, volume/mounts/linux_parser.go), with two additions: ``\\:`` stands for a colon
-in a path of -v, and the type ``overlay``.
+line (opts/mount.go, volume/mounts/linux_parser.go), with two additions: ``\\:`` and ``\\\\`` stand for
+a colon and a backslash in a path of -v, and there is the type ``overlay``.
 """
 
 from __future__ import annotations
@@ -323,18 +323,20 @@ def _throwaway_overlay(source: str, target: str, options: list[str]) -> Mount:
 
 
 def _split_colons(spec: str, most: int = 0) -> list[str]:
-    r"""*spec* at its colons, ``\:`` standing for a colon; at most *most* parts when given."""
+    r"""*spec* at its colons, at most *most* parts when given; ``\:`` and ``\\`` are no dividers.
+
+    Another backslash is itself, as Docker has it.
+    """
     parts = [""]
-    pieces = spec.split(":")
-    for index, piece in enumerate(pieces):
-        if piece.endswith("\\") and index < len(pieces) - 1:
-            parts[-1] += piece[:-1] + ":"
-        elif index == len(pieces) - 1 or len(parts) == most:
-            parts[-1] += ":".join(pieces[index:])
-            break
-        else:
-            parts[-1] += piece
+    characters = iter(spec)
+    for character in characters:
+        if character == ":" and len(parts) != most:
             parts.append("")
+            continue
+        if character == "\\" and len(parts) != most:
+            after = next(characters, "")
+            character = after if after in (":", "\\") and after else character + after
+        parts[-1] += character
     return parts
 
 

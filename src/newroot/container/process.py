@@ -6,7 +6,7 @@ import _thread
 import select
 from time import monotonic
 
-from newroot.errors import UsageError
+from newroot.errors import NewrootError, UsageError
 from newroot.plan.launcher import REPORT_FAILED, REPORT_TERMINAL, REPORT_TIMES, REPORT_WAITING
 from newroot.plan.report import step_error
 from newroot.record import record
@@ -88,6 +88,7 @@ class Process:
         self._began = monotonic()
         self._ended: Ended | None = None
         self._error: StepError | None = None
+        self._lost: NewrootError | None = None
         self._seconds = 0.0
         self._oom_kills = 0
         self._timed_out = False
@@ -111,11 +112,13 @@ class Process:
 
         Raises StepError, once the container's leftovers are gone, when a step failed.
         """
-        try:
-            self._launch.wait_started()
-        except BaseException:
-            self._finish(None)
-            raise
+        with self._lock:
+            try:
+                self._launch.wait_started()
+            except NewrootError as error:
+                self._lost = error
+                self._finish(None)
+                raise
         while (report := self._launch.next_report()) is not None:
             if report.kind == REPORT_WAITING and on_wait is not None:
                 on_wait(report)
@@ -173,11 +176,14 @@ class Process:
 
     def _collect(self) -> None:
         """Read how it ended, and clean up.  The lock is held."""
+        if self._lost is not None:
+            raise self._lost
         try:
             if not self._launch.pid:
                 self._launch.wait_started()
             ended = self._launch.wait_ended()
-        except BaseException:
+        except NewrootError as error:  # the launcher is gone, and the container with it
+            self._lost = error
             self._finish(None)
             raise
         while (report := self._launch.next_report(block=False)) is not None:
@@ -231,14 +237,26 @@ class Process:
         exchange.drain()
         return exchange.output("stdout"), exchange.output("stderr")
 
+    def fileno(self) -> int:
+        """Readable when ``poll()`` would have news: for a loop of the caller's own."""
+        return self._status()
+
+    def plan(self) -> Plan:
+        """The steps that it was started by."""
+        return self._plan()
+
+    def end_by_timeout(self) -> None:
+        """Kill it because its time is over; ``fault`` will say so."""
+        self._timed_out = True
+        self.kill()
+
     def run_to_end(self, input: bytes | None, timeout: float | None) -> tuple[bytes | None, ...]:
         """``communicate()``, but the end of the time is the end of the container."""
         from newroot.container.exchange import Exchange
 
         exchange = Exchange(self.stdin, self.stdout, self.stderr, input)
         if not exchange.run(self._status(), None if timeout is None else monotonic() + timeout):
-            self._timed_out = True
-            self.kill()
+            self.end_by_timeout()
             exchange.run(self._status(), None)
         self.wait()
         exchange.drain()

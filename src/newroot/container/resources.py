@@ -70,40 +70,15 @@ def parse_pids_limit(text: str) -> int | None:
     return limit if limit > 0 else None
 
 
-#: The names docker takes (docker/go-units, ulimit.go), and ``as``, which podman takes beside them.
-ULIMITS = frozenset(
-    (
-        *("as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile"),
-        *("nproc", "rss", "rtprio", "rttime", "sigpending", "stack"),
-    )
-)
-
-
 def parse_ulimit(text: str) -> tuple[str, int, int]:
-    """Read ``NAME=SOFT[:HARD]``; -1 and ``unlimited`` lift the limit, a missing HARD is SOFT."""
-    name, has_value, value = text.partition("=")
-    if not has_value or name not in ULIMITS:
-        raise UsageError(
-            f"invalid ulimit {text!r}", hint=f"NAME=SOFT[:HARD], NAME one of {', '.join(_names())}"
-        )
-    soft_text, colon, hard_text = value.partition(":")
-    soft = _limit(soft_text, text)
-    hard = _limit(hard_text, text) if colon else soft
-    if hard != -1 and (soft == -1 or soft > hard):
-        raise UsageError(f"ulimit {text!r} has a soft limit above its hard limit")
-    return name, soft, hard
+    """Read ``NAME=SOFT[:HARD]``; -1 is no limit."""
+    from newroot.isolation import limits
 
-
-def _limit(value: str, text: str) -> int:
-    if value in ("-1", "unlimited", "infinity"):
-        return -1
-    if not _is_digits(value) or len(value) > 18:
-        raise UsageError(f"invalid limit {value!r} in the ulimit {text!r}")
-    return int(value)
-
-
-def _names() -> list[str]:
-    return sorted(ULIMITS)
+    limit = limits.parse_ulimit(text)
+    soft, hard = (-1 if limit[end] == limits.UNLIMITED else limit[end] for end in ("soft", "hard"))
+    assert isinstance(soft, int)
+    assert isinstance(hard, int)
+    return str(limit["type"]).removeprefix("RLIMIT_").lower(), soft, hard
 
 
 def _is_digits(text: str) -> bool:

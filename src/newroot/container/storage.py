@@ -17,6 +17,7 @@ import fcntl
 import os
 
 from newroot.errors import AlreadyExists, NotFound, SyscallError
+from newroot.linux.trees import remove_tree
 from newroot.oci import json
 
 TYPE_CHECKING = False
@@ -189,7 +190,7 @@ class ContainerStorage:
 
     def forget(self, container_id: str, name: str | None) -> None:
         """Remove a container's files and free its name."""
-        _remove_tree(self.directory(container_id))
+        remove_tree(self.directory(container_id))
         if name is not None and self.find_name(name) == container_id:
             _unlink(f"{self.root}/names/{name}")
 
@@ -284,35 +285,3 @@ def _unlink(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         pass
-
-
-def _remove_tree(path: str) -> None:
-    """Remove a container's files.  Most containers leave none, and then six rmdir will do."""
-    try:
-        for name in ("work/work/incompat", "work/work", "work/index", "work", "upper", ""):
-            _rmdir(f"{path}/{name}")
-    except OSError:
-        import shutil
-
-        shutil.rmtree(path, onerror=_widen)
-
-
-def _rmdir(path: str) -> None:
-    try:
-        os.rmdir(path)
-    except FileNotFoundError:
-        pass
-
-
-def _widen(function: Any, path: str, error: Any) -> None:
-    """Without root, a directory that its container made unreadable is ours to open."""
-    if isinstance(error[1], FileNotFoundError):
-        return
-    if isinstance(error[1], PermissionError):
-        os.chmod(os.path.dirname(path), 0o700)
-        os.chmod(path, 0o700)
-        import shutil
-
-        shutil.rmtree(path, ignore_errors=True)
-        return
-    raise error[1]

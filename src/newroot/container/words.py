@@ -57,8 +57,9 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _entrypoint(value: str) -> tuple[str, ...]:
-    return (value,) if value else ()
+def _entrypoint(value: str | list[str]) -> tuple[str, ...]:
+    # The command line has one word; Python may have several.
+    return _command(tuple([value] if isinstance(value, str) and value else value))
 
 
 def _cwd(value: str) -> str:

@@ -54,6 +54,11 @@ def number(name: str, arch: str) -> int | None:
     return table(arch).get(name)
 
 
+def name_of(number: int, arch: str | None = None) -> str | None:
+    """The name of a system call's number on *arch*, by default this machine's; None if unknown."""
+    return next((name for name, n in table(arch or native_arch()).items() if n == number), None)
+
+
 def _read(arch: str) -> dict[str, int]:
     from newroot.linux import syscall_tables
 

@@ -93,7 +93,12 @@ class Launch:
         self.pid, self.pidfd = pid, fds[0]
 
     def _next_status(self) -> tuple[int, int, int, tuple[int, ...], list[int]]:
-        data, fds = _receive(self._status, STATUS.size)
+        try:
+            data, fds = _receive(self._status, STATUS.size)
+        except ConnectionResetError:
+            # The launcher closed its end with the held descriptors unread.  The kernel says so
+            # once, before what the launcher sent: unix_release_sock() in net/unix/af_unix.c.
+            data, fds = _receive(self._status, STATUS.size)
         if not data:
             raise SyscallError(
                 "waiting for newroot-init: it is gone",

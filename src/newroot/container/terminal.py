@@ -1,0 +1,147 @@
+"""Our terminal and a container's are made one: what is typed here is read there, and back.
+
+Ours is raw meanwhile, so that Ctrl-C is a character here and a signal there; it is restored on
+every way out.  Its size is handed on whenever it changes: SIGWINCH.
+"""
+
+from __future__ import annotations
+
+import _signal
+import fcntl
+import os
+import select
+import struct
+import termios
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from newroot.container.process import Process
+
+_PIECE = 65536
+_WINSIZE = struct.Struct("HHHH")  # struct winsize: ioctl_tty(2)
+_SIGWINCH = 28
+
+
+def window_size(fd: int) -> tuple[int, int]:
+    """Rows and columns of a terminal; zeros for what is none."""
+    try:
+        packed = fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(_WINSIZE.size))
+    except OSError:
+        return 0, 0
+    rows, columns, _, _ = _WINSIZE.unpack(packed)
+    return rows, columns
+
+
+def set_window_size(fd: int, rows: int, columns: int) -> None:
+    """Give a terminal its size; its foreground processes get SIGWINCH from the kernel."""
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, _WINSIZE.pack(rows, columns, 0, 0))
+
+
+def relay(process: Process, *, interactive: bool) -> None:
+    """Pass bytes between our standard streams and the container's terminal until it hangs up."""
+    master = process.terminal_fd
+    assert master is not None
+    try:
+        with _Raw(0 if interactive else -1), _Resizing(master):
+            _pump(process, master, interactive)
+    finally:
+        os.close(master)
+        process.terminal_fd = None
+
+
+class _Raw:
+    """A terminal in raw mode, as it was afterwards."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._before: list[Any] | None = None
+
+    def __enter__(self) -> None:
+        if self._fd < 0 or not os.isatty(self._fd):
+            return
+        self._before = termios.tcgetattr(self._fd)
+        # As cfmakeraw(3) does it.
+        iflag, oflag, cflag, lflag, ispeed, ospeed, cc = termios.tcgetattr(self._fd)
+        iflag &= ~(
+            termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP
+            | termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON
+        )  # fmt: skip
+        oflag &= ~termios.OPOST
+        cflag = cflag & ~(termios.CSIZE | termios.PARENB) | termios.CS8
+        lflag &= ~(
+            termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN
+        )
+        raw = [iflag, oflag, cflag, lflag, ispeed, ospeed, cc]
+        termios.tcsetattr(self._fd, termios.TCSADRAIN, raw)
+
+    def __exit__(self, *error: object) -> None:
+        if self._before is not None:
+            try:
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
+            except termios.error:  # the terminal itself is gone
+                pass
+
+
+class _Resizing:
+    """The container's terminal follows the size of ours."""
+
+    def __init__(self, master: int) -> None:
+        self._master = master
+
+    def _follow(self, number: int, frame: object) -> None:
+        rows, columns = window_size(0)
+        if rows and columns:
+            set_window_size(self._master, rows, columns)
+
+    def __enter__(self) -> None:
+        self._before = _signal.signal(_SIGWINCH, self._follow)
+        self._follow(_SIGWINCH, None)  # it may have changed since the start
+
+    def __exit__(self, *error: object) -> None:
+        _signal.signal(_SIGWINCH, self._before)
+
+
+def _pump(process: Process, master: int, interactive: bool) -> None:
+    poll = select.poll()
+    poll.register(master, select.POLLIN)
+    poll.register(process.fileno(), select.POLLIN)
+    if interactive:
+        poll.register(0, select.POLLIN)
+    while True:
+        for fd, _ in poll.poll():
+            if fd == master:
+                piece = _read(master)
+                if not piece:
+                    return
+                _write(1, piece)
+            elif fd == 0:
+                piece = _read(0)
+                if piece:
+                    _write(master, piece)
+                else:
+                    poll.unregister(0)
+                    _write(master, b"\x04")  # end of file, as a person would type it
+            else:
+                _drain(master)
+                return
+
+
+def _drain(master: int) -> None:
+    """The first process has ended; what it wrote last may still be on its way."""
+    os.set_blocking(master, False)
+    while piece := _read(master):
+        _write(1, piece)
+
+
+def _read(fd: int) -> bytes:
+    try:
+        return os.read(fd, _PIECE)
+    except OSError:  # EIO: nobody has the other end open any more, pty(7)
+        return b""
+
+
+def _write(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
