@@ -11,7 +11,7 @@ from newroot.plan import steps as s
 from newroot.record import record
 from newroot.rootfs import devices, root as roots
 from newroot.rootfs.cgroup_mount import cgroup_mount_steps
-from newroot.rootfs.mount_steps import mount_steps
+from newroot.rootfs.mount_steps import hold_steps, mount_steps, shared_binds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def compile(config: dict[str, Any], root: Root, situation: Situation) -> s.Plan:
         *_map_ids(linux, spaces),
         s.NewSession(why="no terminal of the caller's is within reach: TIOCSTI, ioctl_tty(2)"),
         *namespaces.cgroup_steps(spaces, situation.cgroup_procs),
+        *hold_steps(config.get("mounts") or []),
         *roots.assemble(root),
         *_mounts(config, root, situation),
         *_devices(linux, situation),
@@ -82,12 +83,15 @@ def _map_ids(linux: dict[str, Any], spaces: dict[str, str | None]) -> tuple[s.St
 
 def _mounts(config: dict[str, Any], root: Root, situation: Situation) -> tuple[s.Step, ...]:
     steps: list[s.Step] = []
-    for index, mount in enumerate(config.get("mounts") or []):
+    mounts = config.get("mounts") or []
+    shared = shared_binds(mounts)
+    for index, mount in enumerate(mounts):
         pointer = f"/mounts/{index}"
         if mount.get("type") == "cgroup":
             steps += cgroup_mount_steps(mount, pointer, situation.cgroups)
         else:
-            steps += mount_steps(mount, pointer, situation.bundle, root.scratch)
+            place = shared.index(mount) if mount in shared else None
+            steps += mount_steps(mount, pointer, situation.bundle, root.scratch, place)
     return tuple(steps)
 
 

@@ -37,17 +37,16 @@ step_set_bounding (struct run *run, struct step *step)
   return 0;
 }
 
-/* x: uid; y: gid; z: umask; a: the supplementary groups, as uint32_t; d: their room's
- * end.  Capabilities are kept across the change for SetCapabilities to trim. */
+/* x: uid; y: gid; z: umask; a: the supplementary groups, as uint32_t; d: how many.
+ * Capabilities are kept across the change for SetCapabilities to trim. */
 int
 step_set_user (struct run *run, struct step *step)
 {
-  size_t groups = step->a == 0 ? 0 : (step->d - step->a) / sizeof (uint32_t);
-  if (step->a > step->d)
+  if (step->d != 0 && (step->a == 0 || step->d > (step->size - step->a) / sizeof (uint32_t)))
     return -EINVAL;
   long done = attempt (run, __NR_prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0);
   if (done >= 0 && !(step->flags & KEEP_GROUPS))
-    done = attempt (run, __NR_setgroups, groups, text_of (step, step->a));
+    done = attempt (run, __NR_setgroups, step->d, text_of (step, step->a));
   if (done >= 0)
     done = attempt (run, __NR_setresgid, step->y, step->y, step->y);
   if (done >= 0)

@@ -155,15 +155,43 @@ kind_of (int fd, enum kind *kind)
   return (int)done;
 }
 
-/* a: source on the host, b: target; x, y: attributes set and cleared, z: propagation.
- * The target is made after the source's kind. */
-int
-step_bind_mount (struct run *run, struct step *step)
+static int
+clone_of_source (struct run *run, const struct step *step)
 {
   unsigned flags
       = OPEN_TREE_CLOEXEC | OPEN_TREE_CLONE | (step->flags & RECURSIVE ? AT_RECURSIVE : 0);
+  return (int)attempt (run, __NR_open_tree, AT_FDCWD, text_of (step, step->a), flags);
+}
+
+/* a: source on the host; x: the place to hold it in.  A clone that is taken before our
+ * mounts become slaves of the host's goes on being their peer: mount_namespaces(7). */
+int
+step_hold_tree (struct run *run, struct step *step)
+{
+  if (step->x >= MAX_TREES)
+    return -EINVAL;
+  int mount = clone_of_source (run, step);
+  if (mount >= 0)
+    run->trees[step->x] = mount;
+  return mount < 0 ? mount : 0;
+}
+
+static int
+held_tree (struct run *run, uint32_t place)
+{
+  if (place > MAX_TREES || run->trees[place - 1] == 0)
+    return -EBADF;
+  return keep_fd (&run->trees[place - 1]);
+}
+
+/* a: source on the host, b: target; x, y: attributes set and cleared, z: propagation;
+ * d: 1 + the place of a held tree, which is then the source.  The target is made after
+ * the source's kind. */
+int
+step_bind_mount (struct run *run, struct step *step)
+{
   int mount CLEANUP_FD
-      = (int)attempt (run, __NR_open_tree, AT_FDCWD, text_of (step, step->a), flags);
+      = step->d != 0 ? held_tree (run, step->d) : clone_of_source (run, step);
   if (mount < 0)
     return mount;
   enum kind kind;

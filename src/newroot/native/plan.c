@@ -15,8 +15,7 @@ step_is_sound (const struct step *step, size_t left)
   return left >= sizeof *step && step->size >= sizeof *step + 8 && step->size <= left
          && step->size % 8 == 0 && ((const char *)step)[step->size - 1] == 0 && step->op > 0
          && step->op < STEP_COUNT && text_is_inside (step, step->a)
-         && text_is_inside (step, step->b) && text_is_inside (step, step->c)
-         && text_is_inside (step, step->d);
+         && text_is_inside (step, step->b) && text_is_inside (step, step->c);
 }
 
 int

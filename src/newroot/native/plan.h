@@ -7,6 +7,7 @@
 #include "wire.h"
 
 #define MAX_STEPS 1024 /* a plan has some fifty; bounds the times table */
+#define MAX_TREES 64   /* held until a bind puts them in their place */
 
 /* What the steps of one plan share while they run. */
 struct run
@@ -19,6 +20,7 @@ struct run
   int passed;       /* descriptors 3 … 3+passed-1 belong to the command */
   int null;         /* the host's /dev/null, O_PATH; -1 before the first mask */
   int empty;        /* an empty read-only tmpfs; -1 before the first masked directory */
+  int trees[MAX_TREES]; /* by STEP_HOLD_TREE; 0 is none */
   uint32_t index;   /* of the step that runs */
   uint32_t call;    /* the last call that failed */
   uint32_t flags;   /* of the request */

@@ -47,6 +47,7 @@ static step_function *const functions[STEP_COUNT] = {
   [STEP_SET_CWD] = step_set_cwd,
   [STEP_REAP] = step_reap,
   [STEP_EXEC] = step_exec,
+  [STEP_HOLD_TREE] = step_hold_tree,
 };
 
 /* What each step took, in nanoseconds; behind a struct report on the wire. */

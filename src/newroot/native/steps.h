@@ -8,6 +8,7 @@
 /* mount.c */
 int step_mount_fs (struct run *run, struct step *step);
 int step_mount_overlay (struct run *run, struct step *step);
+int step_hold_tree (struct run *run, struct step *step);
 int step_bind_mount (struct run *run, struct step *step);
 int step_set_attr (struct run *run, struct step *step);
 int step_mask (struct run *run, struct step *step);

@@ -26,7 +26,7 @@ struct step
   uint16_t op;
   uint16_t flags;
   uint32_t a, b, c;
-  uint32_t d;
+  uint32_t d; /* a number too */
   uint64_t x, y, z;
 };
 
@@ -79,6 +79,7 @@ enum op
   STEP_SET_CWD,
   STEP_REAP,
   STEP_EXEC,
+  STEP_HOLD_TREE,
   STEP_COUNT
 };
 

@@ -190,9 +190,9 @@ def _mount_overlay(step: s.MountOverlay, t: _Text) -> bytes:
 def _bind_mount(step: s.BindMount, t: _Text) -> bytes:
     set_, clear = attribute_bits(step.flags)
     bits, recursive = propagation_bits(step.propagation) if step.propagation else (0, False)
-    flags = _place(step)
+    held = 0 if step.place is None else step.place + 1
     a, b = t.string(step.source), t.string(step.target)
-    return _head(13, t, flags, a=a, b=b, x=set_, y=clear, z=bits)
+    return _head(13, t, _place(step), a=a, b=b, d=held, x=set_, y=clear, z=bits)
 
 
 def _set_attr(step: s.SetAttr, t: _Text) -> bytes:
@@ -248,7 +248,7 @@ def _set_user(step: s.SetUser, t: _Text) -> bytes:
     groups = Struct(f"={len(step.groups)}I").pack(*step.groups)
     a = t.add(groups, 8) if groups else 0
     flags = KEEP_GROUPS if step.keep_groups else 0
-    return _head(32, t, flags, a=a, d=a + len(groups), x=step.uid, y=step.gid, z=step.umask)
+    return _head(32, t, flags, a=a, d=len(step.groups), x=step.uid, y=step.gid, z=step.umask)
 
 
 def _set_capabilities(step: s.SetCapabilities, t: _Text) -> bytes:
@@ -307,6 +307,7 @@ ENCODERS: dict[type[s.Step], Encoder] = {
     s.SetCwd: lambda step, t: _head(36, t, a=t.string(step.path)),
     s.Reap: lambda step, t: _head(37, t),
     s.Exec: _exec,
+    s.HoldTree: lambda step, t: _head(39, t, _place(step), a=t.string(step.source), x=step.place),
 }
 
 

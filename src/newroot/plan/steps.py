@@ -196,6 +196,22 @@ class MountOverlay(Step):
 
 
 @record
+class HoldTree(Step):
+    """Take a clone of *source* while our mounts are still peers of the host's.
+
+    A later BindMount with the same *place* puts it in the root; mounts made on either side are
+    then seen on both: mount_namespaces(7).
+    """
+
+    source: str
+    place: int
+    recursive: bool = True
+
+    def explain(self) -> str:
+        return f"hold {self.source}, a peer of the host's"
+
+
+@record
 class BindMount(Step):
     """Show a file or directory of the host at *target* too."""
 
@@ -206,6 +222,7 @@ class BindMount(Step):
     propagation: str | None = None
     on_host: bool = False
     make_target: bool = False
+    place: int | None = None  #: of a HoldTree, whose clone is used
 
     def explain(self) -> str:
         options = ",".join(self.flags + ((self.propagation,) if self.propagation else ()))

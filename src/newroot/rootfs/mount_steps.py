@@ -45,6 +45,28 @@ class Options:
     data: tuple[str, ...] = ()
 
 
+def hold_steps(mounts: list[dict[str, object]]) -> tuple[s.Step, ...]:
+    """What must be done before any mount is made a slave of the host's: hold the shared binds."""
+    return tuple(
+        s.HoldTree(
+            source=str(mount.get("source")),
+            place=place,
+            recursive="bind" not in _strings(mount.get("options")),
+            why="mounts made below it are to be seen on both sides",
+        )
+        for place, mount in enumerate(shared_binds(mounts))
+    )
+
+
+def shared_binds(mounts: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The binds with the option ``shared`` or ``rshared``."""
+    return [m for m in mounts if {"shared", "rshared"} & set(_strings(m.get("options")))]
+
+
+def _strings(options: object) -> list[str]:
+    return [o for o in options if isinstance(o, str)] if isinstance(options, list) else []
+
+
 def split_options(options: list[str]) -> Options:
     """Tell the kinds of *options* apart; later ones win."""
     flags: list[str] = []
@@ -72,12 +94,12 @@ def split_options(options: list[str]) -> Options:
 
 
 def mount_steps(
-    mount: dict[str, object], pointer: str, bundle: str, scratch: str
+    mount: dict[str, object], pointer: str, bundle: str, scratch: str, place: int | None = None
 ) -> tuple[s.Step, ...]:
     """The steps for one entry of ``mounts``.
 
     *bundle* is what a relative source is relative to; *scratch* the directory that vanishes with
-    the container.
+    the container; *place* where ``hold_steps`` holds a shared bind's source.
 
     Raises SpecError with *pointer* when the entry is not what the specification allows.
     """
@@ -89,7 +111,7 @@ def mount_steps(
     source = str(mount.get("source") or type_)
     why = _WHY.get(type_, "")
     if options.bind or type_ == "bind":
-        return _bind_steps(options, source, target, pointer, bundle)
+        return _bind_steps(options, source, target, pointer, bundle, place)
     if type_ == "overlay":
         return _overlay_steps(options, target, pointer, f"{scratch}/{pointer.rsplit('/', 1)[-1]}")
     if not type_:
@@ -108,7 +130,7 @@ def mount_steps(
 
 
 def _bind_steps(
-    options: Options, source: str, target: str, pointer: str, bundle: str
+    options: Options, source: str, target: str, pointer: str, bundle: str, place: int | None
 ) -> tuple[s.Step, ...]:
     if options.data:
         unknown = options.data[0]
@@ -120,6 +142,7 @@ def _bind_steps(
         flags=options.flags,
         propagation=options.propagation,
         make_target=True,
+        place=place,
         why="what is bound before the old root goes, stays",
     )
     return (bind, *_recursive(options, target))
