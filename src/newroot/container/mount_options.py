@@ -1,8 +1,8 @@
-"""Docker's three ways to ask for a mount, read into ``Mount``: -v, --mount, --tmpfs.
+r"""Docker's three ways to ask for a mount, read into ``Mount``: -v, --mount, --tmpfs.
 
 Pure but for one thing: a bind source that begins with ``./`` or ``../`` is taken from *cwd*.
 Nothing here asks whether a path or a volume exists.  The grammar is that of the docker command
-line (opts/mount.go, volume/mounts/linux_parser.go), with two additions: ``\\:`` and ``\\\\`` stand for
+line (opts/mount.go, volume/mounts/linux_parser.go), with two additions: ``\:`` and ``\\`` stand for
 a colon and a backslash in a path of -v, and there is the type ``overlay``.
 """
 
@@ -335,7 +335,7 @@ def _split_colons(spec: str, most: int = 0) -> list[str]:
             continue
         if character == "\\" and len(parts) != most:
             after = next(characters, "")
-            character = after if after in (":", "\\") and after else character + after
+            character = after if after in (":", "\\") else character + after
         parts[-1] += character
     return parts
 

@@ -97,6 +97,10 @@ def test_an_empty_entrypoint_is_no_entrypoint_and_none_is_the_image_s() -> None:
     assert read_settings({}).entrypoint is None
 
 
+def test_an_entrypoint_of_several_words_is_for_python() -> None:
+    assert read_settings({"entrypoint": ["sh", "-c"]}).entrypoint == ("sh", "-c")
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -77,18 +77,19 @@ def test_v_refuses(spec: str) -> None:
 
 @given(paths, paths)
 def test_every_path_can_be_written_in_v_with_its_colons_escaped(source: str, target: str) -> None:
-    # A backslash before one of our own dividers would escape it: such paths need --mount.
-    if source.endswith("\\") or target.endswith("\\"):
-        return
-    # Between a path's own backslash and its colon there is one more: it is eaten, the other stays.
-    spec = f"{_escape(source)}:{_escape(target)}:rw"
-    mount = parse_volume(spec)
+    mount = parse_volume(f"{_escape(source)}:{_escape(target)}:rw")
 
     assert (mount.source, mount.target) == (source, target)
 
 
 def _escape(path: str) -> str:
-    return path.replace(":", "\\:")
+    return path.replace("\\", "\\\\").replace(":", "\\:")
+
+
+@given(paths)
+def test_a_lone_backslash_is_itself_as_docker_has_it(path: str) -> None:
+    if ":" not in path and "\\\\" not in path and not path.endswith("\\"):
+        assert parse_volume(f"{path}:/d").source == path
 
 
 @given(st.text())
