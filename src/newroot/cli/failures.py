@@ -47,7 +47,7 @@ def each(names: Iterable[str], action: Callable[[str], None], *, debug: bool) ->
 
 def exit_code(error: NewrootError) -> int:
     """Docker's exit code for *error*."""
-    if isinstance(error, StepError) and error.step.split(" ")[0] == "exec":
+    if isinstance(error, StepError) and error.step.startswith("execute "):
         # 127 when there is no such command, 126 when it is there and cannot be run.
         return NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else NOT_EXECUTABLE
     return ENGINE_FAILED

@@ -204,9 +204,9 @@ def _step(step: str, number: int) -> StepError:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (_step("exec /bin/nope", errno.ENOENT), 127),
-        (_step("exec /etc", errno.EACCES), 126),
-        (_step("exec /etc/passwd", errno.ENOEXEC), 126),
+        (_step("execute /bin/nope", errno.ENOENT), 127),
+        (_step("execute /etc", errno.EACCES), 126),
+        (_step("execute /etc/passwd", errno.ENOEXEC), 126),
         (_step("mount proc on /proc", errno.ENOENT), 125),
         (ImageError("x"), 125),
         (NewrootError("x"), 125),
