@@ -343,6 +343,23 @@ def test_remove_takes_along_what_the_container_made_below(make: Callable[..., Cg
     assert not any(map(os.path.exists, cgroup.directories))
 
 
+def test_remove_takes_along_a_tree_deeper_than_a_path_may_be_long(
+    make: Callable[..., Cgroup],
+) -> None:
+    cgroup = make(freezer=True)
+    here = os.open(cgroup.directories[0], os.O_RDONLY)
+    name = "d" * 250
+    for _ in range(17):
+        os.mkdir(name, dir_fd=here)
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    cgroup.remove()
+
+    assert not os.path.exists(cgroup.directories[0])
+
+
 def test_remove_is_refused_while_a_process_is_inside(make: Callable[..., Cgroup]) -> None:
     cgroup = make(freezer=True)
     pid = started(cgroup, forever)
@@ -438,6 +455,21 @@ def test_quota_and_burst_can_be_changed_either_way(
 
     with open(f"{cgroup.directory_of('cpu')}/{file}") as burst:
         assert int(burst.read()) == after
+
+
+def test_new_period_leaves_the_quota_as_it_was(
+    host: CgroupHost, make: Callable[..., Cgroup]
+) -> None:
+    require(host, "cpu")
+    cgroup = make(resources={"cpu": {"quota": 20000}})
+    cgroup.update({"cpu": {"period": 50000}})
+    names = ["cpu.max"] if host.mode == "v2" else ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+    seen = ""
+    for name in names:
+        with open(f"{cgroup.directory_of('cpu')}/{name}") as file:
+            seen += file.read()
+
+    assert seen.split() == ["20000", "50000"]
 
 
 def test_update_reaches_a_controller_that_the_container_did_not_have(

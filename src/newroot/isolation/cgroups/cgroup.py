@@ -107,13 +107,17 @@ def _only(resources: dict[str, object], names: Collection[str]) -> dict[str, obj
     return {name: value for name, value in resources.items() if name in names}
 
 
+_programs: dict[str, bytes] = {}
+
+
 def _program(resources: dict[str, object]) -> bytes | None:
     if resources.get("devices") is None:
         return None
-    from newroot.isolation.cgroups.devices import read_rules
+    from newroot.isolation.cgroups.devices import read_rules, remember
     from newroot.isolation.cgroups.devices_v2 import program
 
-    return program(read_rules(Section(resources, POINTER)))
+    top = Section(resources, POINTER)
+    return remember(_programs, top, lambda top: program(read_rules(top)))
 
 
 class Cgroup:
@@ -221,7 +225,7 @@ class Cgroup:
         more memory is in use than the new limit allows.
         """
         resources = {name: value for name, value in resources.items() if name != "devices"}
-        demand = translate(resources, self.host)
+        demand = translate(self._with_quota(resources), self.host)
         self._check_memory(Section(resources, POINTER).section("memory"))
         added = []
         for hierarchy, names in _needs(demand, self.host):
@@ -364,25 +368,26 @@ class Cgroup:
         for raising and another for lowering, and the second try is right for both.
         """
         refused = []
-        for write in writes:
-            try:
-                self._write(write)
-            except SyscallError as error:
-                if error.errno != errno.EINVAL:
-                    raise
-                refused.append(write)
-        for write in refused:
-            self._write(write)
+        with files.Writer() as writer:
+            for write in writes:
+                try:
+                    self._write(write, writer)
+                except SyscallError as error:
+                    if error.errno != errno.EINVAL:
+                        raise
+                    refused.append(write)
+            for write in refused:
+                self._write(write, writer)
 
-    def _write(self, write: Write) -> None:
+    def _write(self, write: Write, writer: files.Writer) -> None:
         path = f"{self.directory_of(write.controller)}/{write.file}"
         try:
-            files.write(path, write.value)
+            writer.write(path, write.value)
         except SyscallError as error:
             if error.errno != errno.ENOENT or not (write.optional or write.instead):
                 raise
             if write.instead is not None:
-                self._write(write.instead)
+                self._write(write.instead, writer)
 
     def _attach(self, device_program: bytes | None) -> None:
         if device_program is None:
@@ -407,6 +412,18 @@ class Cgroup:
                 except SyscallError as error:
                     if error.errno != errno.ESRCH:  # it has exited
                         raise
+
+    def _with_quota(self, resources: dict[str, object]) -> dict[str, object]:
+        """*resources* with the quota that holds now, where they change the period alone: cpu.max
+        of cgroup v2 takes no period without a quota."""
+        cpu = Section(resources, POINTER).section("cpu")
+        directory = self.directory_of("cpu")
+        if directory is None or cpu.find_set("period") is None or cpu.find_set("quota") is not None:
+            return resources
+        quota = (files.find(f"{directory}/cpu.max") or "max").split()[0]
+        if quota == "max":
+            return resources
+        return {**resources, "cpu": {**cpu.values, "quota": int(quota)}}
 
     def _check_memory(self, memory: Section) -> None:
         """``checkBeforeUpdate``: v1 refuses by itself, v2 would kill to get below the limit."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 
+from newroot.errors import SyscallError
+from newroot.isolation.cgroups import files
 from newroot.record import record, replace
 
 TYPE_CHECKING = False
@@ -99,9 +101,8 @@ def detect() -> CgroupHost:
     if unified is not None:
         controllers = tuple(_read(f"{unified.mount}/cgroup.controllers").split())
         host = _with_controllers(host, unified, controllers)
-    if host.hierarchies:
-        top = (unified or host.hierarchies[0]).mount
-        host = replace(host, delegated=not os.access(top, os.W_OK))
+    if host.hierarchies and not os.access((unified or host.hierarchies[0]).mount, os.W_OK):
+        host = replace(host, delegated=True)
     return host
 
 
@@ -164,6 +165,8 @@ def _visible_cgroup_mounts(text: str) -> list[tuple[int, tuple[str, ...], str, s
     kept: list[tuple[int, tuple[str, ...], str, str, bool]] = []
     above: set[str] = set()  # where a later mount would cover one that is kept
     for line in text.splitlines():
+        if not kept and " - cgroup" not in line:
+            continue
         head, _, tail = line.partition(" - ")
         _, _, _, root, target, options = head.split(" ", 6)[:6]
         target = _unescape(target)
@@ -206,7 +209,6 @@ def _with_controllers(
 def _read(path: str) -> str:
     """The whole of a /proc or cgroup file; "" when it is not there for us."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except OSError:
+        return files.find(path) or ""
+    except SyscallError:
         return ""

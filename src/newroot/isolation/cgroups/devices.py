@@ -14,7 +14,10 @@ from newroot.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 #: Any major or minor number.
 ANY = -1
@@ -73,6 +76,21 @@ def read_rules(top: Section) -> Rules:
         else:
             settling.exceptions.pop((kind, major, minor), None)
     return settling.rules()
+
+
+def remember(known: dict[str, T], top: Section, make: Callable[[Section], T]) -> T:
+    """``make(top)``, or what it gave for the same ``devices`` before.
+
+    Nearly every container has the same rules, and settling them takes longer than making it.
+    """
+    key = repr(top.values.get("devices"))
+    if key not in known:
+        made = make(top)
+        if len(known) >= 16:
+            known.clear()
+        known[key] = made
+        return made
+    return known[key]
 
 
 def v1_lines(rules: Rules) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,8 @@ from newroot.isolation.cgroups.devices import ANY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ctypes
+
     from newroot.isolation.cgroups.devices import Rule, Rules
 
 # linux/bpf.h, struct bpf_cgroup_dev_ctx: access_type is (access << 16) | type.
@@ -117,13 +119,24 @@ def _instruction(
     )
 
 
+#: Programs that stay loaded, by their instructions: one descriptor each for as long as the
+#: process lives.  Loading is three quarters of the cost, and most containers have the same rules.
+_loaded: dict[bytes, int] = {}
+_KEPT = 4
+
+
 def attach(directory: str, code: bytes) -> None:
     """Load *code* and attach it to the cgroup at *directory*.
 
     It stays for as long as the cgroup does, and decides beside whatever is attached above: all
     must say yes.  Raises SyscallError; then nothing is attached.
     """
-    loaded = _load(code)
+    loaded = _loaded.get(code)
+    kept = loaded is not None
+    if loaded is None:
+        loaded = _load(code)
+        if len(_loaded) < _KEPT:
+            kept = _loaded.setdefault(code, loaded) == loaded
     try:
         cgroup = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -132,7 +145,8 @@ def attach(directory: str, code: bytes) -> None:
         finally:
             os.close(cgroup)
     finally:
-        os.close(loaded)
+        if not kept:
+            os.close(loaded)
 
 
 def _load(code: bytes) -> int:
@@ -152,6 +166,9 @@ def _load(code: bytes) -> int:
     )
 
 
+_libc: list[ctypes.CDLL] = []
+
+
 def _words(*values: int) -> bytes:
     return b"".join(value.to_bytes(4, sys.byteorder) for value in values)
 
@@ -165,7 +182,9 @@ def _bpf(command: int, attributes: bytes, doing: str, target: str) -> int:
             f"{doing}, on {target}: the number of bpf(2) on {machine} is not known",
             feature="device rules on cgroup v2",
         )
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = _libc[0] if _libc else ctypes.CDLL(None, use_errno=True)
+    if not _libc:
+        _libc.append(libc)
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     result: int = libc.syscall(
         ctypes.c_long(_SYS_BPF[machine]),

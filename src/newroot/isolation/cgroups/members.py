@@ -25,7 +25,11 @@ _PAUSE_S = 0.001
 
 
 def walk(top: str) -> Iterator[str]:
-    """*top* and every cgroup directory below it, parents before children."""
+    """*top* and every cgroup directory below it, parents before children.
+
+    A tree that is deeper than a path may be long raises SyscallError (ENAMETOOLONG); nobody needs
+    it where cgroup.kill does the killing.
+    """
     waiting = [top]
     while waiting:
         directory = waiting.pop()

@@ -67,13 +67,19 @@ def _cpuset(cpu: Section) -> Iterator[Write]:
             yield Write(controller="cpuset", file=f"cpuset.{name}", value=value)
 
 
-def _devices(top: Section) -> Iterator[Write]:
-    if top.values.get("devices") is None:
-        return
-    from newroot.isolation.cgroups.devices import read_rules, v1_lines
+_device_writes: dict[str, tuple[Write, ...]] = {}
 
-    for file, line in v1_lines(read_rules(top)):
-        yield Write(controller="devices", file=file, value=line)
+
+def _devices(top: Section) -> tuple[Write, ...]:
+    if top.values.get("devices") is None:
+        return ()
+    from newroot.isolation.cgroups.devices import read_rules, remember, v1_lines
+
+    def make(top: Section) -> tuple[Write, ...]:
+        lines = v1_lines(read_rules(top))
+        return tuple(Write(controller="devices", file=file, value=line) for file, line in lines)
+
+    return remember(_device_writes, top, make)
 
 
 def _memory(memory: Section) -> Iterator[Write]:

@@ -158,7 +158,7 @@ def test_failure_names_the_file_the_value_and_the_kernels_words() -> None:
     [
         (errno.EROFS, "newroot", "read-only"),
         (errno.EACCES, "cgroup.subtree_control", "Delegate=yes"),
-        (errno.EACCES, "cpuset.cpus", "CPUs"),
+        (errno.EACCES, "cpuset.cpus", "CPU"),
         (errno.EPERM, "memory.max", "Delegate=yes"),
         (errno.ENOENT, "memory.swap.max", "swap"),
         (errno.ENOENT, "pids.max", "cgroup.controllers"),
