@@ -60,7 +60,7 @@ def _mask(untrusted: object, pointer: str) -> int:
     if not isinstance(untrusted, list):
         raise SpecError("must be a list of names", pointer=pointer)
     for index, name in enumerate(untrusted):
-        if name not in capabilities.NUMBERS:
+        if not isinstance(name, str) or name not in capabilities.NUMBERS:
             raise SpecError(
                 f"{name!r:.100} is not a capability", pointer=f"{pointer}/{index}", hint=_hint(name)
             )

@@ -11,6 +11,8 @@ groups come from /etc/group only when no group is asked for.
 
 from __future__ import annotations
 
+import os
+
 from newroot.errors import UsageError
 from newroot.record import record
 
@@ -66,14 +68,16 @@ def resolve(spec: str, read: Read, *, additional: Iterable[str] = ()) -> User:
 
 def _find_user(text: str, read: Read) -> User:
     wanted = _number(text)
-    name = text.encode("utf-8", "surrogateescape")
+    name = os.fsencode(text)
     for fields in _lines(read, PASSWD, 4):
         uid, gid = _id(fields[2]), _id(fields[3])
         if uid is None or gid is None:
             continue
         if (uid == wanted) if wanted is not None else (fields[0] == name):
             home = fields[5] if len(fields) > 5 and b"\0" not in fields[5] else b""
-            return User(uid=uid, gid=gid, home=_text(home) or "/", name=_text(fields[0]))
+            return User(
+                uid=uid, gid=gid, home=os.fsdecode(home) or "/", name=os.fsdecode(fields[0])
+            )
     if wanted is None:
         raise UsageError(
             f"no user {text!r} in the container's {PASSWD}",
@@ -86,7 +90,7 @@ def _find_group(text: str, read: Read) -> int:
     wanted = _number(text)
     if wanted is not None:
         return _in_range(wanted, text)
-    name = text.encode("utf-8", "surrogateescape")
+    name = os.fsencode(text)
     for fields in _lines(read, GROUP, 3):
         gid = _id(fields[2])
         if gid is not None and fields[0] == name:
@@ -98,7 +102,7 @@ def _find_group(text: str, read: Read) -> int:
 
 
 def _groups_of(name: str, read: Read) -> tuple[int, ...]:
-    member = name.encode("utf-8", "surrogateescape")
+    member = os.fsencode(name)
     if not member:
         return ()
     found = (
@@ -137,7 +141,3 @@ def _in_range(number: int, text: str) -> int:
     if not 0 <= number <= MAX_ID:
         raise UsageError(f"{text:.40} is not an id: ids go from 0 to {MAX_ID}")
     return number
-
-
-def _text(field: bytes) -> str:
-    return field.decode("utf-8", "surrogateescape")

@@ -6,6 +6,8 @@ messages speak of ``container_id`` and ``host_id``, as the OCI runtime specifica
 
 from __future__ import annotations
 
+import os
+
 from newroot.errors import SpecError, UsageError
 from newroot.record import record
 
@@ -104,7 +106,7 @@ def read_subids(
                 text = file.read()
         except FileNotFoundError:
             return ()
-    owners = (name.encode("utf-8", "surrogateescape"), b"%d" % number)
+    owners = (os.fsencode(name), b"%d" % number)
     found = (_subid_line(line, owners) for line in text.split(b"\n"))
     return tuple(each for each in found if each is not None)
 

@@ -7,6 +7,8 @@ newline, backslash (and ``#`` in the source) as octal; everything else it writes
 
 from __future__ import annotations
 
+import os
+
 from newroot.record import record
 
 TYPE_CHECKING = False
@@ -59,7 +61,7 @@ def read_mounts(pid: int | str = "self") -> tuple[Mount, ...]:
 
 def parse_mountinfo(text: bytes | str) -> tuple[Mount, ...]:
     """Parse a whole mountinfo file.  Raises ValueError that names the line that cannot be one."""
-    decoded = text if isinstance(text, str) else text.decode("utf-8", "surrogateescape")
+    decoded = os.fsdecode(text)
     # Not splitlines(): a path may hold \r, \f or U+2028, which the kernel does not escape.
     return tuple(parse_mount(line) for line in decoded.split("\n") if line)
 
@@ -121,8 +123,8 @@ def unescape(text: str) -> str:
     """Undo the kernel's octal escapes: ``\\040`` is a space."""
     if "\\" not in text:
         return text
-    first, *rest = text.encode("utf-8", "surrogateescape").split(b"\\")
-    return b"".join((first, *map(_unescape_one, rest))).decode("utf-8", "surrogateescape")
+    first, *rest = os.fsencode(text).split(b"\\")
+    return os.fsdecode(b"".join((first, *map(_unescape_one, rest))))
 
 
 def escape(text: str) -> str:

@@ -140,14 +140,14 @@ pkey_mprotect pkey_alloc pkey_free statx io_pgetevents rseq 424 pidfd_send_signa
 io_uring_enter io_uring_register open_tree move_mount fsopen fsconfig fsmount fspick pidfd_open
 clone3 close_range openat2 pidfd_getfd faccessat2 process_madvise epoll_pwait2 mount_setattr
 quotactl_fd landlock_create_ruleset landlock_add_rule landlock_restrict_self memfd_secret
-process_mrelease futex_waitv set_mempolicy_home_node cachestat fchmodat2 map_shadow_stack
-futex_wake futex_wait futex_requeue statmount listmount lsm_get_self_attr lsm_set_self_attr
-lsm_list_modules mseal setxattrat getxattrat listxattrat removexattrat open_tree_attr file_getattr
-file_setattr listns rseq_slice_yield 512 rt_sigaction rt_sigreturn ioctl readv writev recvfrom
-sendmsg recvmsg execve ptrace rt_sigpending rt_sigtimedwait rt_sigqueueinfo sigaltstack
-timer_create mq_notify kexec_load waitid set_robust_list get_robust_list vmsplice move_pages
-preadv pwritev rt_tgsigqueueinfo recvmmsg sendmmsg process_vm_readv process_vm_writev setsockopt
-getsockopt io_setup io_submit execveat preadv2 pwritev2
+process_mrelease futex_waitv set_mempolicy_home_node cachestat fchmodat2 454 futex_wake futex_wait
+futex_requeue statmount listmount lsm_get_self_attr lsm_set_self_attr lsm_list_modules mseal
+setxattrat getxattrat listxattrat removexattrat open_tree_attr file_getattr file_setattr listns
+rseq_slice_yield 512 rt_sigaction rt_sigreturn ioctl readv writev recvfrom sendmsg recvmsg execve
+ptrace rt_sigpending rt_sigtimedwait rt_sigqueueinfo sigaltstack timer_create mq_notify kexec_load
+waitid set_robust_list get_robust_list vmsplice move_pages preadv pwritev rt_tgsigqueueinfo
+recvmmsg sendmmsg process_vm_readv process_vm_writev setsockopt getsockopt io_setup io_submit
+execveat preadv2 pwritev2
 """
 AARCH64 = """\
 0 io_setup io_destroy io_submit io_cancel io_getevents setxattr lsetxattr fsetxattr getxattr

@@ -8,11 +8,12 @@ instruction, a jump beyond the end, a load off the words of struct seccomp_data.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 LOAD, AND, RET = 0x20, 0x54, 0x06
 JA, JEQ, JGT, JGE, JSET = 0x05, 0x15, 0x25, 0x35, 0x45
-_TESTS = {
+_TESTS: dict[int, Callable[[int, int], bool]] = {
     JEQ: lambda a, k: a == k,
     JGT: lambda a, k: a > k,
     JGE: lambda a, k: a >= k,
@@ -20,9 +21,10 @@ _TESTS = {
 }
 
 
-def instructions(program: bytes) -> list[tuple[int, int, int, int]]:
+@lru_cache(maxsize=8)
+def instructions(program: bytes) -> tuple[tuple[int, int, int, int], ...]:
     """The instructions (code, jt, jf, k) of a program, an array of struct sock_filter."""
-    return list(struct.iter_unpack("=HBBI", program))
+    return tuple(struct.iter_unpack("=HBBI", program))
 
 
 def run_filter(program: bytes, audit_arch: int, number: int, args: Sequence[int] = ()) -> int:
