@@ -1,3 +1,5 @@
+"""A config's capability sets as masks."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Resource limits of a config and of Docker's --ulimit."""
+
 from __future__ import annotations
 
 import resource

@@ -1,3 +1,5 @@
+"""The default profile: what Docker's containers may, fast, and in Docker's own format."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""USER[:GROUP] in files of an image that may hold anything."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Capabilities: the header's numbers, and Docker's way with --cap-add and --cap-drop."""
+
 from __future__ import annotations
 
 import re

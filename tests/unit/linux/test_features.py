@@ -1,3 +1,5 @@
+"""Probes: they answer, they say what they tried, and they leave nothing behind."""
+
 from __future__ import annotations
 
 import os

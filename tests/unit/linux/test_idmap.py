@@ -1,3 +1,5 @@
+"""Id maps: what the kernel takes, what it refuses, and what /etc/subuid may say."""
+
 from __future__ import annotations
 
 from pathlib import Path

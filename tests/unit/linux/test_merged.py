@@ -1,3 +1,5 @@
+"""The view of layers: whiteouts and hostile links, and the kernel's own overlay beside it."""
+
 from __future__ import annotations
 
 import os

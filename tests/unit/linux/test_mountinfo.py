@@ -1,3 +1,5 @@
+"""Mount tables: the manual page, any bytes at all, and hostile mount points in the kernel."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""Paths below a hostile root: nothing leads out, nothing hangs, nothing is left open."""
+
 from __future__ import annotations
 
 import errno

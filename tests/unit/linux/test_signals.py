@@ -1,3 +1,5 @@
+"""Signals by every spelling that people use."""
+
 from __future__ import annotations
 
 import signal

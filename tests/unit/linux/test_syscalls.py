@@ -1,3 +1,5 @@
+"""System call tables: numbers that everybody knows, and the headers' own."""
+
 from __future__ import annotations
 
 import subprocess
