@@ -60,8 +60,9 @@ class Staged:
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)
-        while view:
-            view = view[os.write(self.fd, view) :]
+        with _named_errors("write", self.path):
+            while view:
+                view = view[os.write(self.fd, view) :]
 
     def discard(self) -> None:
         """Take it away again; harmless after it was published."""
@@ -139,8 +140,7 @@ class Change:
         descriptor = Descriptor(media_type=media_type, digest=digest, size=len(data))
         if not self.has_blob(descriptor):
             blob = self.new_blob()
-            with _named_errors("write a blob", blob.path):
-                blob.write(data)
+            blob.write(data)
             self.publish_blob(blob, digest)
         return descriptor
 

@@ -41,20 +41,19 @@ class Reference:
 
     def __str__(self) -> str:
         """The whole name, with ``latest`` where neither tag nor digest was given."""
-        return self.repository + self._suffix(always=True)
+        return self.repository + self._suffix()
 
     def familiar(self) -> str:
         """The shortest name that means the same: ``busybox:latest``."""
-        path = self.path
-        if self.domain != DEFAULT_DOMAIN:
-            return self.repository + self._suffix(always=True)
-        library, _, rest = path.partition("/")
-        return (rest if library == "library" and "/" not in rest else path) + self._suffix(
-            always=True
-        )
+        library, _, rest = self.path.partition("/")
+        short = rest if library == "library" and "/" not in rest else self.path
+        # docker.io/0.0/a may not lose its host: 0.0 would become one.
+        if self.domain != DEFAULT_DOMAIN or _split_domain(short)[0] is not None:
+            short = self.repository
+        return short + self._suffix()
 
-    def _suffix(self, *, always: bool) -> str:
-        tag = self.tag or (DEFAULT_TAG if always and self.digest is None else None)
+    def _suffix(self) -> str:
+        tag = self.tag or (DEFAULT_TAG if self.digest is None else None)
         return (f":{tag}" if tag else "") + (f"@{self.digest}" if self.digest else "")
 
 
@@ -190,7 +189,7 @@ def _check_component(text: str, component: str, start: int) -> None:
             text,
             start + at,
             f"{component[at]!r}: a repository's name is in lower case",
-            hint=f"perhaps {text.lower()!r}" if text.isascii() else None,
+            hint=f"perhaps {_lowered(text, component, start)!r}",
         )
     _each(text, component, start, lambda c: c in _LOWER or c in "._-", "a repository's name")
     for at in (0, len(component) - 1):
@@ -201,6 +200,10 @@ def _check_component(text: str, component: str, start: int) -> None:
                 f"a part of a repository's name may not start or end with {component[at]!r}",
             )
     _check_separators(text, component, start)
+
+
+def _lowered(text: str, component: str, start: int) -> str:
+    return text[:start] + component.lower() + text[start + len(component) :]
 
 
 def _check_separators(text: str, component: str, start: int) -> None:

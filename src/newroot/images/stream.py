@@ -124,7 +124,11 @@ class LayerStream:
             )
 
     def _raw(self) -> bytes:
-        chunk = self._chunks()
+        try:
+            chunk = self._chunks()
+        except OSError as error:
+            words = error.strerror or str(error)
+            raise ImageError(f"read {self.what}: {words}") from error
         self.blob_size += len(chunk)
         self._blob_hash.update(chunk)
         return chunk

@@ -137,12 +137,15 @@ class _Layer(Tree):
 
     def begin(self) -> None:
         # A set-group-ID parent would hand its group down to every file in the layer.
+        os.fchown(self._root, -1, os.getegid())
         os.fchmod(self._root, 0o700)
         self._directories[b""] = None
 
     def add(self, entry: Entry) -> None:
         name = entry.name
         self._check(entry)
+        if _AUFS in name and self._is_of_aufs(name):
+            return
         parent, last = self.split(name)
         if not last:
             if entry.kind != DIRECTORY:
@@ -195,11 +198,12 @@ class _Layer(Tree):
 
     # ── whiteouts ────────────────────────────────────────────────────────────────────────────
 
+    def _is_of_aufs(self, name: bytes) -> bool:
+        return any(part.startswith(_AUFS) and part != _OPAQUE for part in name.split(b"/"))
+
     def _is_hidden(self, name: bytes, parent: bytes, last: bytes) -> bool:
         """Carry out a whiteout; False when the entry is an ordinary one after all."""
         components = name.split(b"/")
-        if any(part.startswith(_AUFS) and part != _OPAQUE for part in components):
-            return True
         if last == _OPAQUE:
             self._set_opaque(self.fd(parent))
             return True
