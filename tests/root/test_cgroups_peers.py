@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from newroot.isolation.cgroups.cgroup import Cgroup, translate
+from newroot.isolation.cgroups.cgroup import Cgroup
+from newroot.isolation.cgroups.demand import translate
 from newroot.isolation.cgroups.detect import CgroupHost, detect
 from newroot.testing.needs import needs
 

@@ -6,9 +6,13 @@
     resources_v2.py  resources -> writes for cgroup v2, pure
     devices.py       device rules, and their v1 lines, pure
     devices_v2.py    device rules -> an eBPF program (pure), and bpf(2) to attach it
+    demand.py        resources -> what they come to on this host, each in its version, pure
     files.py         reading and writing cgroup files, and what the kernel's refusals mean
     members.py       the processes of a cgroup: list, freeze, kill, wait
-    cgroup.py        Cgroup: create, update, stats, remove; and the leftovers of the dead
+    making.py        directories that can be joined: cpusets filled, controllers handed down
+    removal.py       the directory and all below it, leaves first
+    stats.py         what has been used
+    cgroup.py        Cgroup: create, update, kill, remove; and the leftovers of the dead
 
 The usual road is ``host = detect()``, ``Cgroup.create(path, resources, host=host)``, and a plan
 whose JoinCgroup steps write "0" to each of ``cgroup.procs_paths``.

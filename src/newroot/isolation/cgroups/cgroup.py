@@ -13,9 +13,11 @@ import errno
 import os
 from time import monotonic
 
-from newroot.errors import AlreadyExists, SpecError, SyscallError, UnsupportedError, UsageError
+from newroot.errors import SpecError, SyscallError, UnsupportedError, UsageError
 from newroot.isolation.cgroups import files, members
+from newroot.isolation.cgroups.demand import hierarchies_for, translate
 from newroot.isolation.cgroups.detect import SELF_LEAF
+from newroot.isolation.cgroups.making import enable, inherit_cpuset, make_directory
 from newroot.isolation.cgroups.resources import POINTER, Section, Write
 from newroot.record import record
 
@@ -24,19 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from newroot.isolation.cgroups.detect import CgroupHost, Hierarchy
-
-#: Members of an OCI resources object, and the v2 controller that each needs.
-_V2_SECTIONS = {
-    "memory": "memory",
-    "cpu": "cpu",
-    "pids": "pids",
-    "blockIO": "io",
-    "hugepageLimits": "hugetlb",
-    "rdma": "rdma",
-}
-
-#: What v1 calls a controller, and v2 calls otherwise, or ("") has in every cgroup.
-_V2_NAMES = {"blkio": "io", "cpuacct": "", "devices": "", "freezer": ""}
 
 
 @record
@@ -61,63 +50,6 @@ class Stats:
     pids: int | None = None
     io_read_bytes: int | None = None
     io_written_bytes: int | None = None
-
-
-@record
-class Demand:
-    """What a resources object comes to on one host."""
-
-    writes: tuple[Write, ...]
-    device_program: bytes | None = None  #: for cgroup v2
-
-
-def translate(resources: dict[str, object], host: CgroupHost) -> Demand:
-    """Choose, for each member of *resources*, the cgroup version its controller has here.  Pure.
-
-    Raises SpecError for a wrong value, UnsupportedError for what this host's cgroups cannot say.
-    """
-    unified = host.unified
-    v2 = unified is not None and {
-        name
-        for name, controller in _V2_SECTIONS.items()
-        if host.mode == "v2" or controller in unified.controllers
-    }
-    if not v2:
-        return _translate_v1(resources)
-    modern = resources if host.mode == "v2" else _only(resources, v2)
-    devices = host.mode == "v2" or host.find("devices") is None
-    older = {} if host.mode == "v2" else _only(resources, resources.keys() - v2)
-    if devices:
-        older.pop("devices", None)
-    writes = _translate_v1(older).writes if older else ()
-    if modern:
-        from newroot.isolation.cgroups import resources_v2
-
-        writes += resources_v2.writes(modern)
-    return Demand(writes=writes, device_program=_program(resources) if devices else None)
-
-
-def _translate_v1(resources: dict[str, object]) -> Demand:
-    from newroot.isolation.cgroups import resources_v1
-
-    return Demand(writes=resources_v1.writes(resources))
-
-
-def _only(resources: dict[str, object], names: Collection[str]) -> dict[str, object]:
-    return {name: value for name, value in resources.items() if name in names}
-
-
-_programs: dict[str, bytes] = {}
-
-
-def _program(resources: dict[str, object]) -> bytes | None:
-    if resources.get("devices") is None:
-        return None
-    from newroot.isolation.cgroups.devices import read_rules, remember
-    from newroot.isolation.cgroups.devices_v2 import program
-
-    top = Section(resources, POINTER)
-    return remember(_programs, top, lambda top: program(read_rules(top)))
 
 
 class Cgroup:
@@ -168,7 +100,9 @@ class Cgroup:
         demand = translate(resources, host)
         cgroup = cls(path, (), host=host)
         try:
-            for hierarchy, names in _needs(demand, host, freezer=freezer, controllers=controllers):
+            for hierarchy, names in hierarchies_for(
+                demand, host, freezer=freezer, controllers=controllers
+            ):
                 cgroup._make(hierarchy, names)
             cgroup._apply(demand.writes)
             cgroup._attach(demand.device_program)
@@ -228,12 +162,12 @@ class Cgroup:
         demand = translate(self._with_quota(resources), self.host)
         self._check_memory(Section(resources, POINTER).section("memory"))
         added = []
-        for hierarchy, names in _needs(demand, self.host):
+        for hierarchy, names in hierarchies_for(demand, self.host):
             if hierarchy.version == 1 and all(p.hierarchy is not hierarchy for p in self.places):
                 self._make(hierarchy, names)
                 added.append(self.places[-1].directory)
             elif hierarchy.version == 2:
-                self._enable(hierarchy, names)
+                enable(self.directory_of("") or "", names, hierarchy)
         self._apply(demand.writes)
         for directory in added:
             self._move_in(directory)
@@ -338,27 +272,12 @@ class Cgroup:
 
     def _make(self, hierarchy: Hierarchy, names: Collection[str]) -> None:
         directory = hierarchy.directory(self.path)
-        _make_directory(directory)
+        make_directory(directory)
         self.places += (Place(hierarchy=hierarchy, directory=directory),)
         if "cpuset" in hierarchy.controllers and hierarchy.version == 1:
-            _inherit_cpuset(directory, hierarchy.mount)
+            inherit_cpuset(directory, hierarchy.mount)
         if hierarchy.version == 2:
-            self._enable(hierarchy, names)
-
-    def _enable(self, hierarchy: Hierarchy, names: Collection[str]) -> None:
-        """Have the controllers *names* in our directory, by way of the cgroups above it."""
-        wanted = [name for name in names if name]
-        directory = self.directory_of("")
-        if directory is None:
-            return
-        if not wanted or set(wanted) <= set(files.read(f"{directory}/cgroup.controllers").split()):
-            return
-        for above in _directories_between(hierarchy.mount, directory):
-            control = f"{above}/cgroup.subtree_control"
-            enabled = files.read(control).split()
-            missing = " ".join(f"+{name}" for name in wanted if name not in enabled)
-            if missing:
-                _hand_out(control, missing, own=hierarchy.own_directory())
+            enable(directory, names, hierarchy)
 
     def _apply(self, writes: Iterable[Write]) -> None:
         """Do the writes; one that is refused with EINVAL is tried once more after the others.
@@ -520,57 +439,6 @@ def clean_path(untrusted_path: str) -> str:
     return ("/" if untrusted_path.startswith("/") else "") + "/".join(parts)
 
 
-def _needs(
-    demand: Demand,
-    host: CgroupHost,
-    *,
-    freezer: bool = False,
-    controllers: tuple[str, ...] = (),
-) -> list[tuple[Hierarchy, list[str]]]:
-    """The hierarchies to be in, each with the controllers that are wanted of it."""
-    if host.mode == "v2":
-        controllers = tuple(_V2_NAMES.get(name, name) for name in controllers)
-    names = list(dict.fromkeys([*(write.controller for write in demand.writes), *controllers]))
-    unified = host.unified
-    if demand.device_program is not None or (freezer and unified is not None):
-        names.append("")
-    elif freezer:
-        names.append("freezer")
-    if host.mode == "v2" and "" not in names:
-        names.append("")  # one directory, limits or none: it is what kill() kills
-    if names and host.why:
-        raise UnsupportedError(
-            f"make a cgroup: {host.why}",
-            feature="cgroups",
-            tried="/proc/self/mountinfo",
-            hint="run without limits, or have a cgroup file system mounted read-write",
-        )
-    for name in names:
-        _check_has(name, host)
-    needs = []
-    for hierarchy in host.hierarchies:
-        wanted = [name for name in names if _lives_in(name, hierarchy)]
-        if wanted:
-            needs.append((hierarchy, wanted))
-    return needs
-
-
-def _lives_in(controller: str, hierarchy: Hierarchy) -> bool:
-    return controller in hierarchy.controllers or (not controller and hierarchy.version == 2)
-
-
-def _check_has(controller: str, host: CgroupHost) -> None:
-    if any(_lives_in(controller, hierarchy) for hierarchy in host.hierarchies):
-        return
-    there = ", ".join(name for h in host.hierarchies for name in h.controllers)
-    raise UnsupportedError(
-        f"limit {controller}: this host has no {controller} cgroup controller",
-        feature=f"cgroup controller {controller}",
-        tried=f"mounted here: {there or 'none'}",
-        hint="leave that limit out, or boot with the controller enabled (cgroup_disable=)",
-    )
-
-
 def _mounted_above(directory: str, host: CgroupHost) -> Hierarchy | None:
     fits = [h for h in host.hierarchies if directory.startswith(h.mount.rstrip("/") + "/")]
     return max(fits, key=lambda h: len(h.mount), default=None)
@@ -584,101 +452,3 @@ def _children(directory: str) -> list[str]:
         return []
     except OSError as error:
         raise files.failure("open", directory, error) from None
-
-
-def _directories_between(top: str, bottom: str) -> list[str]:
-    """*top* and what lies on the way to *bottom*, which is not among them."""
-    found = []
-    above = os.path.dirname(bottom)
-    while len(above) >= len(top.rstrip("/")) and above != "/":
-        found.append(above)
-        above = os.path.dirname(above)
-    return found[::-1]
-
-
-def _make_directory(directory: str) -> None:
-    """Make a container's directory, and those above it.  One that is there must be unused."""
-    try:
-        try:
-            os.mkdir(directory, 0o755)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(directory), 0o755, exist_ok=True)
-            os.mkdir(directory, 0o755)
-    except FileExistsError:
-        _make_anew(directory)
-    except OSError as error:
-        raise files.failure("mkdir", directory, error) from None
-
-
-def _make_anew(directory: str) -> None:
-    # A leftover has old limits; and rmdir(2) tells one in use from one that is not, at once.
-    try:
-        os.rmdir(directory)
-        os.mkdir(directory, 0o755)
-    except OSError as error:
-        if error.errno in (errno.EBUSY, errno.ENOTEMPTY, errno.EEXIST):
-            raise AlreadyExists(
-                f"make cgroup {directory}: it is there, and in use",
-                hint="choose another cgroup path, or stop what runs there: see its cgroup.procs",
-            ) from None
-        raise files.failure("mkdir", directory, error) from None
-
-
-def _inherit_cpuset(directory: str, mount: str) -> None:
-    """Fill the cpuset of a new v1 cgroup from the one above: a new one is empty, and nobody may
-    join an empty one (cpuset(7), Error conditions, ENOSPC)."""
-    above = os.path.dirname(directory)
-    if len(above) > len(mount) and not files.read(f"{above}/cpuset.cpus").strip():
-        _inherit_cpuset(above, mount)
-    for file in ("cpuset.cpus", "cpuset.mems"):
-        if not files.read(f"{directory}/{file}").strip():
-            files.write(f"{directory}/{file}", files.read(f"{above}/{file}").strip())
-
-
-def _hand_out(control: str, value: str, *, own: str) -> None:
-    """Enable controllers for the children of a cgroup, making room when it is we who sit in it."""
-    try:
-        files.write(control, value)
-    except SyscallError as error:
-        if error.errno != errno.EBUSY or os.path.dirname(control) != own:
-            raise
-        if not _make_room(own):
-            raise
-        files.write(control, value)
-
-
-def _make_room(own: str) -> bool:
-    """Move ourselves out of our own cgroup into its child ``newroot.self``.
-
-    cgroup v2 lets no cgroup have both processes and children with controllers.  Only we and our
-    descendants are moved: when somebody else is there too it is not ours to rearrange.
-    """
-    inside = [int(pid) for pid in files.read(f"{own}/cgroup.procs").split()]
-    if not all(_is_ours(pid) for pid in inside):
-        return False
-    leaf = f"{own}/{SELF_LEAF}"
-    try:
-        os.mkdir(leaf, 0o755)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise files.failure("mkdir", leaf, error) from None
-    for pid in inside:
-        try:
-            files.write(f"{leaf}/cgroup.procs", str(pid))
-        except SyscallError as error:
-            if error.errno != errno.ESRCH:
-                raise
-    return True
-
-
-def _is_ours(pid: int) -> bool:
-    """Whether *pid* is this process or one that descends from it."""
-    while pid > 1:
-        if pid == os.getpid():
-            return True
-        stat = files.find(f"/proc/{pid}/stat")
-        if stat is None:
-            return True  # it has exited: no obstacle
-        pid = int(stat.rpartition(")")[2].split()[1])
-    return pid == os.getpid()

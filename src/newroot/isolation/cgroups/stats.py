@@ -1,4 +1,8 @@
-"""What a cgroup has used, read from its files.  Where a file is not there, so is no number."""
+"""What a cgroup has used, read from its files.
+
+Where a controller is not there, neither is its file, and the number is None: not counted, which
+is not the same as 0.  The units are those of ``Stats``, whatever the kernel's are.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from newroot.errors import SpecError, SyscallError, UnsupportedError, UsageError
 from newroot.isolation.cgroups import files
-from newroot.isolation.cgroups.cgroup import Cgroup, clean_path, translate
+from newroot.isolation.cgroups.cgroup import Cgroup, clean_path
+from newroot.isolation.cgroups.demand import translate
 from newroot.isolation.cgroups.detect import CgroupHost, Hierarchy
 
 
