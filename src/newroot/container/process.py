@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO, Literal
 
+    from newroot.container.exchange import Exchange
     from newroot.errors import StepError
     from newroot.plan.launcher import Ended, Launch, Report
-    from newroot.plan.steps import Exec, Plan
+    from newroot.plan.steps import Plan
 
     Fault = Literal["timeout", "oom", "killed", "start"]
 
 SIGKILL, SIGTERM = 9, 15
+#: What one process sends another to end it; the others a program brings upon itself: signal(7).
+_ENDING = frozenset((1, 2, 3, SIGKILL, 10, 12, SIGTERM))
 
 
 @record
@@ -37,8 +40,9 @@ class Result:
     """Why it ended when it did not end by itself, from kernel evidence.
 
     ``timeout``: it was killed when its time was over.  ``oom``: the kernel killed a process of it
-    for want of memory.  ``killed``: somebody else sent it a signal that ended it.  ``start``: the
-    command was not there, or cannot be executed; *error* says more.
+    for want of memory.  ``killed``: somebody else sent it a signal that ended it; not by its own
+    fault (SIGSEGV and the like), and not by ``Process.send_signal()``.  ``start``: the command was
+    not there, or cannot be executed; *error* says more.
     """
     error: StepError | None = None
     seconds: float = 0.0  #: from the request to the end
@@ -84,7 +88,10 @@ class Process:
         self._launch = launch
         self._plan = plan
         self._cleanup = cleanup
-        self._lock = _thread.allocate_lock()
+        # Held for moments only, never while something is waited for; and reentrant, for a signal
+        # handler that sends a signal may interrupt whoever holds it.
+        self._lock = _thread.RLock()
+        self._watchers = 0  # who waits on the launch's descriptors, so that they stay open
         self._began = monotonic()
         self._ended: Ended | None = None
         self._error: StepError | None = None
@@ -92,7 +99,8 @@ class Process:
         self._seconds = 0.0
         self._oom_kills = 0
         self._timed_out = False
-        self._signalled = False
+        self._sent: set[int] = set()
+        self.on_end: Callable[[Process], object] | None = None  #: for its engine
         self.args = args
         self.stdin: IO[bytes] | None = pipes.get("stdin")
         self.stdout: IO[bytes] | None = pipes.get("stdout")
@@ -112,21 +120,29 @@ class Process:
 
         Raises StepError, once the container's leftovers are gone, when a step failed.
         """
-        with self._lock:
+        if self._watch():
             try:
-                self._launch.wait_started()
-            except NewrootError as error:
-                self._lost = error
-                self._finish(None)
-                raise
-        while (report := self._launch.next_report()) is not None:
-            if report.kind == REPORT_WAITING and on_wait is not None:
-                on_wait(report)
-                self._launch.go_on()
-            self._take(report)
+                self._await_pid()
+                while (report := self._launch.next_report()) is not None:
+                    if report.kind == REPORT_WAITING and on_wait is not None:
+                        on_wait(report)
+                        self._launch.go_on()
+                    self._take(report)
+            finally:
+                self._unwatch()
+        if self._lost is not None:
+            raise self._lost
         if self._error is not None:
             self.wait()
             raise self._error
+
+    def _await_pid(self) -> None:
+        """Wait until the process is there: no step has been made yet, so it is soon."""
+        with self._lock:
+            if self._lost is not None:
+                raise self._lost
+            if not self._launch.pid and self._ended is None:
+                self._next_status(block=True)
 
     def _take(self, report: Report) -> None:
         if report.kind == REPORT_FAILED:
@@ -165,47 +181,99 @@ class Process:
         return code
 
     def _wait(self, timeout: float | None) -> int | None:
-        if self._ended is None and (timeout is None or _readable(self._status(), timeout)):
-            with self._lock:
-                if self._ended is None:
-                    self._collect()
+        deadline = None if timeout is None else monotonic() + timeout
+        while not self._collect() and self._is_readable(deadline):
+            pass
         return self.returncode
 
-    def _status(self) -> int:
-        return self._launch.status_fileno()
+    def _is_readable(self, deadline: float | None) -> bool:
+        """Wait until there is a status to read, or it was read by somebody else."""
+        left = None if deadline is None else (deadline - monotonic()) * 1000
+        if left is not None and left <= 0:
+            return False
+        if not self._watch():
+            return True
+        try:
+            poll = select.poll()
+            poll.register(self._launch.status_fileno(), select.POLLIN)
+            return bool(poll.poll(left))
+        finally:
+            self._unwatch()
 
-    def _collect(self) -> None:
-        """Read how it ended, and clean up.  The lock is held."""
-        if self._lost is not None:
-            raise self._lost
+    def _watch(self) -> bool:
+        """Keep the launch's descriptors open until ``_unwatch()``; False when it has ended."""
+        with self._lock:
+            if self._is_over():
+                return False
+            self._watchers += 1
+            return True
+
+    def _unwatch(self) -> None:
+        with self._lock:
+            self._watchers -= 1
+            self._close_launch()
+
+    def _is_over(self) -> bool:
+        return self._ended is not None or self._lost is not None
+
+    def _close_launch(self) -> None:
+        if self._is_over() and not self._watchers:
+            self._launch.close()
+
+    def _collect(self) -> bool:
+        """Read what is there to read; True when it has ended, and was cleaned up after."""
+        with self._lock:
+            while self._ended is None:
+                if self._lost is not None:
+                    raise self._lost
+                if not self._next_status(block=False):
+                    return False
+        return True
+
+    def _next_status(self, *, block: bool) -> bool:
+        """Read one status, if there is one.  The lock is held."""
         try:
             if not self._launch.pid:
-                self._launch.wait_started()
-            ended = self._launch.wait_ended()
+                return self._launch.read_started(block=block)
+            ended = self._launch.read_ended()
         except NewrootError as error:  # the launcher is gone, and the container with it
+            self._launch.kill(SIGKILL)  # unless it has undone its wish to die with its parent
             self._lost = error
             self._finish(None)
             raise
+        if ended is None:
+            return False
         while (report := self._launch.next_report(block=False)) is not None:
             self._take(report)
         self._finish(ended)
+        return True
 
     def _finish(self, ended: Ended | None) -> None:
         self._seconds = monotonic() - self._began
         self._oom_kills = self._cleanup.oom_kills() if ended is not None else 0
-        self._launch.close()
         self._ended = ended
+        self._close_launch()
+        if self.on_end is not None:
+            self.on_end(self)
         self._cleanup.release(ended)
+
+    def abandon(self) -> None:
+        """Forget a container that belongs to another process: after a fork, in the child."""
+        self._lock = _thread.RLock()  # whoever held the old one is not in this process
+        self._lost = UsageError("this container was started by another process, before a fork")
+        self._launch.close()
 
     # ---- in between ----
 
     def send_signal(self, signal: int) -> None:
         """Send a signal to the container's first process; nothing if it has ended."""
-        self._signalled = True
+        self._sent.add(signal)
+        self._signal(signal)
+
+    def _signal(self, signal: int) -> None:
         with self._lock:
-            if self._ended is None:
-                if not self._launch.pid:
-                    self._launch.wait_started()
+            if not self._is_over():
+                self._await_pid()
                 self._launch.kill(signal)
 
     def terminate(self) -> None:
@@ -229,7 +297,7 @@ class Process:
         exchange = getattr(self, "_exchange", None)
         if exchange is None:
             exchange = self._exchange = Exchange(self.stdin, self.stdout, self.stderr, input)
-        if not exchange.run(self._status(), None if timeout is None else monotonic() + timeout):
+        if not self._exchange_until(exchange, timeout):
             import subprocess
 
             raise subprocess.TimeoutExpired(list(self.args), timeout or 0.0)
@@ -237,9 +305,20 @@ class Process:
         exchange.drain()
         return exchange.output("stdout"), exchange.output("stderr")
 
+    def _exchange_until(self, exchange: Exchange, timeout: float | None) -> bool:
+        """Exchange until it has ended; False when time ran out first."""
+        deadline = None if timeout is None else monotonic() + timeout
+        if not self._watch():
+            return True
+        try:
+            self._await_pid()
+            return exchange.run(self._launch.status_fileno(), deadline)
+        finally:
+            self._unwatch()
+
     def fileno(self) -> int:
         """Readable when ``poll()`` would have news: for a loop of the caller's own."""
-        return self._status()
+        return self._launch.status_fileno()
 
     def plan(self) -> Plan:
         """The steps that it was started by."""
@@ -248,16 +327,25 @@ class Process:
     def end_by_timeout(self) -> None:
         """Kill it because its time is over; ``fault`` will say so."""
         self._timed_out = True
-        self.kill()
+        self._signal(SIGKILL)
+
+    def end_by_engine(self) -> None:
+        """Kill it because its engine is closed: for who waits for it, somebody else's doing."""
+        try:
+            self._signal(SIGKILL)
+            self.wait()
+        except NewrootError:
+            if self._lost is None:
+                raise
 
     def run_to_end(self, input: bytes | None, timeout: float | None) -> tuple[bytes | None, ...]:
         """``communicate()``, but the end of the time is the end of the container."""
         from newroot.container.exchange import Exchange
 
         exchange = Exchange(self.stdin, self.stdout, self.stderr, input)
-        if not exchange.run(self._status(), None if timeout is None else monotonic() + timeout):
+        if not self._exchange_until(exchange, timeout):
             self.end_by_timeout()
-            exchange.run(self._status(), None)
+            self._exchange_until(exchange, None)
         self.wait()
         exchange.drain()
         return exchange.output("stdout"), exchange.output("stderr")
@@ -276,7 +364,7 @@ class Process:
             return "timeout"
         if self._oom_kills and ended.exit_code != 0:
             return "oom"
-        if ended.signal is not None and not (self._signalled and ended.signal == SIGTERM):
+        if ended.signal in _ENDING and ended.signal not in self._sent:
             return "killed"
         return None
 
@@ -303,11 +391,17 @@ class Process:
 
     def close(self) -> None:
         """Kill it if it runs, wait for it, and close its pipes."""
-        self.kill()
-        self.wait()
-        self.close_pipes()
+        try:
+            self.end_by_engine()
+        finally:
+            self.close_pipes()
 
     def close_pipes(self) -> None:
+        if self.terminal_fd is not None:
+            import os
+
+            os.close(self.terminal_fd)
+            self.terminal_fd = None
         for pipe in (self.stdin, self.stdout, self.stderr):
             if pipe is not None:
                 try:
@@ -323,12 +417,6 @@ class Process:
             self.kill()
         self.close_pipes()
         self.wait()
-
-
-def _readable(fd: int, timeout: float) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(max(0, timeout * 1000)))
 
 
 def _is_start_fault(error: StepError) -> bool:

@@ -75,12 +75,18 @@ class Launch:
         return self._report.fileno()
 
     def status_fileno(self) -> int:
-        """Readable when ``wait_started()`` or then ``wait_ended()`` would not block."""
+        """Readable when ``read_started()`` or then ``read_ended()`` has something to read."""
         return self._status.fileno()
 
-    def wait_started(self) -> None:
-        """Wait until the process is there, which is before its first step."""
-        kind, pid, code, _, fds = self._next_status()
+    def read_started(self, *, block: bool) -> bool:
+        """Read that the process is there, which is before its first step.
+
+        False, with ``block=False``, when nothing was said yet.
+        """
+        status = self._next_status(block)
+        if status is None:
+            return False
+        kind, pid, code, _, fds = status
         if kind == STATUS_REFUSED:
             call = "clone3"
             raise SyscallError(
@@ -91,13 +97,17 @@ class Launch:
                 hint=_CLONE_HINTS.get(code),
             )
         self.pid, self.pidfd = pid, fds[0]
+        return True
 
-    def _next_status(self) -> tuple[int, int, int, tuple[int, ...], list[int]]:
+    def _next_status(self, block: bool) -> tuple[int, int, int, tuple[int, ...], list[int]] | None:
+        flags = 0 if block else _socket.MSG_DONTWAIT
         try:
-            data, fds = _receive(self._status, STATUS.size)
+            data, fds = _receive(self._status, STATUS.size, flags)
+        except BlockingIOError:
+            return None
         except ConnectionResetError:
-            # The launcher closed its end with the held descriptors unread.  The kernel says so
-            # once, before what the launcher sent: unix_release_sock() in net/unix/af_unix.c.
+            # The launcher died with the held descriptors unread.  The kernel says so once, before
+            # what the launcher sent: unix_release_sock() in net/unix/af_unix.c.
             data, fds = _receive(self._status, STATUS.size)
         if not data:
             raise SyscallError(
@@ -110,11 +120,12 @@ class Launch:
         kind, pid, code, *rest = STATUS.unpack(data)
         return kind, pid, code, tuple(rest), fds
 
-    def wait_ended(self) -> Ended:
-        """Wait until the container's first process has ended, and with it all the others."""
-        if not self.pid:
-            self.wait_started()
-        _, _, code, (value, user_us, system_us, rss), _ = self._next_status()
+    def read_ended(self) -> Ended | None:
+        """How the container's first process ended, and with it all the others; None: it runs."""
+        status = self._next_status(block=False)
+        if status is None:
+            return None
+        _, _, code, (value, user_us, system_us, rss), _ = status
         exited = code == _CLD_EXITED
         return Ended(
             exit_code=value if exited else None,
@@ -167,10 +178,12 @@ class Launch:
     def close(self) -> None:
         self._report.close()
         self._status.close()
-        if self.pidfd >= 0:
-            os.close(self.pidfd)
-            self.pidfd = -1
+        pidfd, self.pidfd = self.pidfd, -1
+        if pidfd >= 0:
+            os.close(pidfd)
 
+
+_GONE = frozenset((errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOTCONN))
 
 _CLONE_HINTS = {
     errno.EPERM: "this needs root, or a user namespace of your own",
@@ -245,6 +258,7 @@ class Launcher:
     """A running newroot-init.  May be used from several threads at once."""
 
     def __init__(self) -> None:
+        self.is_gone = False  #: it was closed, or was found to be dead
         self._control, theirs = _socket.socketpair(_socket.AF_UNIX, _PACKET, 0)
         owner = os.pidfd_open(os.getpid())
         program = _sealed_copy(binary_path())
@@ -303,11 +317,13 @@ class Launcher:
         except OSError as error:
             report.close()
             status.close()
+            self.is_gone = error.errno in _GONE
             raise SyscallError(
                 f"handing a plan to newroot-init: {error.strerror} ({_name(error.errno or 0)})",
                 errno=error.errno or 0,
                 call="sendmsg",
                 target="newroot-init",
+                hint="newroot-init was killed, or this engine closed" if self.is_gone else None,
             ) from error
         finally:
             os.close(memory)
@@ -317,11 +333,17 @@ class Launcher:
 
     def close(self) -> None:
         """End the launcher, and with it every container that still runs."""
-        self._control.close()
+        self.is_gone = True
+        try:
+            # Not only close(): a child that this process forked may have a copy of the socket.
+            self._control.shutdown(_socket.SHUT_RDWR)
+        except OSError:  # ENOTCONN: it is dead already
+            pass
         try:
             os.waitpid(self.pid, 0)
         except ChildProcessError:  # a SIGCHLD handler of the caller's was faster
             pass
+        self._control.close()
 
     def abandon(self) -> None:
         """Forget a launcher that belongs to another process: after a fork, in the child."""
