@@ -235,7 +235,7 @@ class Process:
         try:
             if not self._launch.pid:
                 return self._launch.read_started(block=block)
-            ended = self._launch.read_ended()
+            ended = self._launch.read_ended(block=False)
         except NewrootError as error:  # the launcher is gone, and the container with it
             self._launch.kill(SIGKILL)  # unless it has undone its wish to die with its parent
             self._lost = error

@@ -28,6 +28,7 @@ enum
   MOST_CHILDREN = 32768,
   MOST_EVENTS = 64,
   EPOLL_ADD = 1,
+  EPOLL_DELETE = 2,
   /* Marks in epoll's data that are no child's number. */
   CONTROL = -1,
   OWNER = -2
@@ -46,7 +47,7 @@ struct child
 
 static struct launcher
 {
-  int control, events, self;
+  int control, owner, events, self;
   int running, highest;
   int ending; /* the owner is gone */
   struct limit files;
@@ -203,6 +204,19 @@ struct usage
   int64_t user_s, user_us, system_s, system_us, max_rss_kib, rest[13];
 };
 
+/* What Python sent to be held waits in the socket's queue, open.  It is let go before
+ * Python hears of the end, for Python may then want to lock or remove it. */
+static void
+release_held (int socket)
+{
+  char word[8];
+  int fds[FD_MAX];
+  size_t count;
+  receive_packet (socket, word, sizeof word, fds, FD_MAX, &count);
+  for (size_t i = 0; i < count; i++)
+    close_fd (&fds[i]);
+}
+
 static void
 collect (int place)
 {
@@ -219,6 +233,7 @@ collect (int place)
           .user_us = (uint64_t)usage.user_s * 1000000u + (uint64_t)usage.user_us,
           .system_us = (uint64_t)usage.system_s * 1000000u + (uint64_t)usage.system_us,
           .max_rss_kib = (uint64_t)usage.max_rss_kib };
+  release_held (child->status);
   send_packet (child->status, &status, sizeof status, -1);
   close_fd (&child->status);
   close_fd (&child->pidfd); /* the last one: leaves epoll by itself */
@@ -228,9 +243,16 @@ collect (int place)
     launcher.highest--;
 }
 
+/* The two that stay readable are looked at no more, or the wait for the last child
+ * would be a busy one. */
 static void
 end_all (void)
 {
+  if (!launcher.ending)
+    {
+      sys (__NR_epoll_ctl, launcher.events, EPOLL_DELETE, launcher.control, NULL);
+      sys (__NR_epoll_ctl, launcher.events, EPOLL_DELETE, launcher.owner, NULL);
+    }
   launcher.ending = 1;
   for (int i = 0; i < launcher.highest; i++)
     if (launcher.children[i].pidfd != 0)
@@ -267,6 +289,7 @@ int
 serve (int control, int owner)
 {
   launcher.control = control;
+  launcher.owner = owner;
   launcher.self = (int)sys (__NR_pidfd_open, sys (__NR_getpid), 0);
   launcher.events = (int)sys (__NR_epoll_create1, O_CLOEXEC);
   raise_file_limit ();

@@ -88,13 +88,16 @@ class Launch:
             return False
         kind, pid, code, _, fds = status
         if kind == STATUS_REFUSED:
-            call = "clone3"
+            from newroot.plan.diagnose import diagnose_clone
+
+            found = diagnose_clone(code)
+            cause = found.cause if found is not None and found.cause else os.strerror(code)
             raise SyscallError(
-                f"starting a process in new namespaces: {os.strerror(code)} ({_name(code)})",
+                f"starting a process in new namespaces: {cause} ({_name(code)})",
                 errno=code,
-                call=call,
+                call="clone3",
                 target="newroot-init",
-                hint=_CLONE_HINTS.get(code),
+                hint=None if found is None else found.remedy,
             )
         self.pid, self.pidfd = pid, fds[0]
         return True
@@ -120,9 +123,17 @@ class Launch:
         kind, pid, code, *rest = STATUS.unpack(data)
         return kind, pid, code, tuple(rest), fds
 
-    def read_ended(self) -> Ended | None:
-        """How the container's first process ended, and with it all the others; None: it runs."""
-        status = self._next_status(block=False)
+    def wait_ended(self) -> Ended:
+        """Wait until the container's first process has ended, and with it all the others."""
+        if not self.pid:
+            self.read_started(block=True)
+        ended = self.read_ended(block=True)
+        assert ended is not None
+        return ended
+
+    def read_ended(self, *, block: bool) -> Ended | None:
+        """How it ended; None, with ``block=False``, while it runs."""
+        status = self._next_status(block)
         if status is None:
             return None
         _, _, code, (value, user_us, system_us, rss), _ = status
@@ -184,14 +195,6 @@ class Launch:
 
 
 _GONE = frozenset((errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOTCONN))
-
-_CLONE_HINTS = {
-    errno.EPERM: "this needs root, or a user namespace of your own",
-    errno.ENOSPC: "a limit of namespaces is reached: look at /proc/sys/user/max_*_namespaces",
-    errno.EAGAIN: "a limit of processes is reached: look at ulimit -u and the pids cgroup",
-    errno.EINVAL: "this kernel lacks one of the namespaces",
-}
-
 
 def _name(number: int) -> str:
     return errno.errorcode.get(number, str(number))
