@@ -80,7 +80,7 @@ def load_archive(
     with Change(store) as change:
         members = _members(store, source, limits)
         try:
-            found = _Loader(change, members, limits).load()
+            found = _Loader(store, change, members, limits).load()
         except UsageError as error:
             raise ImageError(f"load {members.what}: {error}", hint=error.hint) from None
         finally:
@@ -105,7 +105,8 @@ def load_archive(
 class _Loader:
     """Reads what an archive's documents say, and brings over what they name."""
 
-    def __init__(self, change: Change, members: Members, limits: Limits) -> None:
+    def __init__(self, store: ImageStore, change: Change, members: Members, limits: Limits) -> None:
+        self._store = store
         self._change = change
         self._members = members
         self._limits = limits
@@ -141,8 +142,8 @@ class _Loader:
         ]
         self._check_count(len(names), diff_ids)
         layers = [
-            self._add(self._open(member), Expected(diff_id=diff_id), f"layer {member}")
-            for member, diff_id in zip(names, diff_ids, strict=True)
+            self._add(self._open(member), self._expected(diff_ids, i), f"layer {member}")
+            for i, member in enumerate(names)
         ]
         config = self._change.write_blob(config_data, CONFIG)
         manifest = Manifest(config=config, layers=tuple(layer.blob for layer in layers))
@@ -212,9 +213,9 @@ class _Loader:
         config_data, config = self._read_blob(manifest.config, self._limits.config_bytes)
         diff_ids = read_diff_ids(config)
         self._check_count(len(manifest.layers), diff_ids)
-        for blob, diff_id in zip(manifest.layers, diff_ids, strict=True):
+        for i, blob in enumerate(manifest.layers):
             chunks = self._open_blob(blob)
-            self._add(chunks, Expected(diff_id=diff_id, blob=blob), f"layer {blob.digest}")
+            self._add(chunks, self._expected(diff_ids, i, blob), f"layer {blob.digest}")
         self._change.write_blob(config_data, manifest.config.media_type)
         self._change.write_blob(data, descriptor.media_type)
 
@@ -223,6 +224,12 @@ class _Loader:
     def _add(self, chunks: Chunks, expected: Expected, what: str) -> Layer:
         what = f"{self._members.what}, {what}"
         return add_layer(self._change, chunks, expected, what=what, limits=self._limits)
+
+    def _expected(
+        self, diff_ids: tuple[str, ...], i: int, blob: Descriptor | None = None
+    ) -> Expected:
+        below = tuple(self._store.layer_path(diff_id) for diff_id in reversed(diff_ids[:i]))
+        return Expected(diff_id=diff_ids[i], blob=blob, below=below)
 
     def _check_count(self, layers: int, diff_ids: tuple[str, ...]) -> None:
         if layers != len(diff_ids):

@@ -2,7 +2,7 @@
 
 A stream here is a function that returns the next chunk, and ``b""`` when there is no more.  The
 kind is told by the first bytes, never by a file's name or a media type: both lie.  Which library
-does it and why: docs/decisions/0003-compression-libraries.md.  Libraries load at first use.
+does it and why: docs/decisions/0005-compression-libraries.md.  Libraries load at first use.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ class Expected:
 
     diff_id: str
     blob: Descriptor | None = None  #: None in a docker-archive, which names no blobs
+    below: tuple[str, ...] = ()  #: unpacked layers that it stands on, topmost first
 
 
 def add_layer(
@@ -85,7 +86,15 @@ def _add(
     blob = change.new_blob()
     stream.keep = blob.write
     tree = change.new_layer() if unpack else None
-    _read_through(stream, tree, what=what, strict=False, absolute_names=True, limits=limits)
+    _read_through(
+        stream,
+        tree,
+        what=what,
+        strict=False,
+        absolute_names=True,
+        below=expected.below,
+        limits=limits,
+    )
     digest, size = (expected.blob.digest, expected.blob.size) if expected.blob else (None, None)
     stream.verify(digest=digest, size=size, diff_id=expected.diff_id)
     if tree is not None:
@@ -138,6 +147,7 @@ def _read_through(
     strict: bool,
     absolute_names: bool,
     limits: Limits,
+    below: tuple[str, ...] = (),
 ) -> None:
     """Read a blob to its end, unpacking it on the way unless it is unpacked already."""
     if tree is None:
@@ -150,6 +160,7 @@ def _read_through(
             what=what,
             strict=strict,
             absolute_names=absolute_names,
+            below=below,
             limits=limits,
         )
         ahead.drain()

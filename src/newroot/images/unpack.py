@@ -5,9 +5,8 @@ the directory (``user.overlay.opaque`` too, for a mount with ``userxattr`` reads
 speaks of the layers below and so never removes what its own layer brings.  Owners, modes, times
 and extended attributes of directories come last, for everything before changes them.
 
-The archive is hostile until the last byte: names lead only through ``Tree``.  Gaps, known: a
-directory that a layer implies without naming it is 0755 root, also where a lower layer has it
-otherwise (Docker does the same); aufs' ``.wh..wh.plnk`` is skipped.
+The archive is hostile until the last byte: names lead only through ``Tree``.  A known gap: aufs'
+``.wh..wh.plnk`` is skipped, so a hard link into it is refused.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import os
 import stat
 
 from newroot.errors import ImageError, SyscallError, UnsafeEntry
+from newroot.images.below import Attributes, attributes_below
 from newroot.images.limits import DEFAULT, Limits
 from newroot.images.tar import (
     CHAR,
@@ -34,7 +34,7 @@ from newroot.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
@@ -67,16 +67,22 @@ def unpack_layer(
     what: str,
     strict: bool = False,
     absolute_names: bool = True,
+    below: Sequence[str] = (),
     limits: Limits = DEFAULT,
 ) -> Unpacked:
     """Unpack the tar that *next_chunk* gives into *directory*, an empty one's descriptor.
 
     On failure the directory holds part of the layer: unpack beside, and rename when whole.
-    *absolute_names* are taken from the layer's root, or refused.  Raises UnsafeEntry for an entry
-    that tries to leave, ImageError for a damaged archive, SyscallError when the host refuses.
+    *absolute_names* are taken from the layer's root, or refused.  *below* are the layers that it
+    stands on, topmost first, from which implied directories have their metadata.
+
+    Raises UnsafeEntry for an entry that tries to leave, ImageError for a damaged archive,
+    SyscallError when the host refuses.
     """
     reader = TarReader(next_chunk, what=what, strict=strict, limits=limits)
-    layer = _Layer(directory, reader, what=what, limits=limits, absolute_names=absolute_names)
+    layer = _Layer(
+        directory, reader, what=what, limits=limits, absolute_names=absolute_names, below=below
+    )
     entry = None
     entries = 0
     try:
@@ -116,12 +122,20 @@ class _Layer(Tree):
     """The directory of a layer while it fills."""
 
     def __init__(
-        self, root: int, reader: TarReader, *, what: str, limits: Limits, absolute_names: bool
+        self,
+        root: int,
+        reader: TarReader,
+        *,
+        what: str,
+        limits: Limits,
+        absolute_names: bool,
+        below: Sequence[str],
     ) -> None:
         super().__init__(root, what=what, limits=limits)
         self.size = 0
         self._reader = reader
         self._absolute_names = absolute_names
+        self._below = below
         self._directories: dict[bytes, Entry | None] = {}  # real path → who gives its metadata
         self._whiteouts: set[bytes] = set()
         self._is_root = os.geteuid() == 0
@@ -166,14 +180,21 @@ class _Layer(Tree):
             fd = self.fd(real)
             entry = self._directories[real]
             if entry is None:
-                os.fchmod(fd, 0o755)
-                os.utime(fd, ns=(0, 0))
+                self._inherit(fd, attributes_below(self._below, real))
                 continue
             self._own(fd, entry)
             if entry.xattrs:
                 self._set_xattrs(entry, fd)
             os.fchmod(fd, entry.mode)
             os.utime(fd, ns=_times(entry))
+
+    def _inherit(self, fd: int, attributes: Attributes) -> None:
+        if self._is_root:
+            os.fchown(fd, attributes.uid, attributes.gid)
+        for key, value in attributes.xattrs:
+            os.setxattr(fd, key, value)
+        os.fchmod(fd, attributes.mode)
+        os.utime(fd, ns=(attributes.mtime_ns, attributes.mtime_ns))
 
     # ── checks ───────────────────────────────────────────────────────────────────────────────
 

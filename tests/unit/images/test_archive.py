@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -217,6 +219,30 @@ def test_shared_layers_are_unpacked_once(store, archive, made):
     (image,) = load_archive(store, tar(archive, made.docker()))
 
     assert times == {path: os.stat(path).st_ctime_ns for path in image.layers}
+
+
+LOADING = """
+import sys
+from newroot.images.archive import load_archive
+from newroot.images.store import ImageStore
+for image in load_archive(ImageStore(sys.argv[1]), sys.argv[2]):
+    assert len(image.layers) == 2
+"""
+
+
+def test_processes_that_load_the_same_unpack_each_layer_once(store, archive, made, tmp_path):
+    made.layers[0] = archive.of(*[archive.file(f"d/{i}", b"x" * 999) for i in range(1000)])
+    made.config["rootfs"]["diff_ids"][0] = digest(made.layers[0])
+    path = tmp_path / "image.tar"
+    path.write_bytes(tar(archive, made.docker()).getvalue())
+    command = [sys.executable, "-c", LOADING, store.root, str(path)]
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    processes = [subprocess.Popen(command, env=environment) for _ in range(4)]
+
+    assert [0] * 4 == [process.wait() for process in processes]
+    assert 2 == len(os.listdir(store.layers))
+    assert {"blobs", "index.json", "oci-layout"} == set(os.listdir(store.images))
+    assert ["docker.io/library/made:1"] == [image.reference for image in store.list()]
 
 
 # ── what is wrong ────────────────────────────────────────────────────────────────────────────

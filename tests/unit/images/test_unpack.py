@@ -113,6 +113,40 @@ def test_aufs_leftovers_are_skipped(unpack, archive):
     assert ["x"] == os.listdir(layer)
 
 
+# ── implied directories ──────────────────────────────────────────────────────────────────────
+
+
+@needs("root")
+def test_a_directory_that_a_layer_does_not_name_is_as_the_layers_below_have_it(unpack, archive):
+    base = unpack(
+        archive.of(
+            archive.directory("tmp", mode=0o1777, uid=5, mtime=77),
+            archive.directory("a/b", mode=0o711),
+            archive.directory("./", mode=0o750),
+            archive.directory("hidden", mode=0o700),
+        )
+    )
+    middle = unpack(archive.of(archive.file(".wh.hidden", b"")), below=[str(base)])
+    layer = unpack(
+        archive.of(archive.file("tmp/x"), archive.file("a/b/x"), archive.file("hidden/x")),
+        below=[str(middle), str(base)],
+    )
+    tmp = (layer / "tmp").stat()
+
+    assert (0o1777, 5, 77) == (stat.S_IMODE(tmp.st_mode), tmp.st_uid, tmp.st_mtime)
+    assert 0o711 == stat.S_IMODE((layer / "a/b").stat().st_mode)
+    assert 0o750 == stat.S_IMODE(layer.stat().st_mode)
+    assert 0o755 == stat.S_IMODE((layer / "hidden").stat().st_mode), "a whiteout was looked through"
+
+
+def test_a_link_below_is_not_followed_for_a_directory_s_metadata(unpack, archive, tmp_path):
+    (tmp_path / "outside").mkdir(mode=0o711)
+    base = unpack(archive.of(archive.symlink("d", str(tmp_path / "outside"))))
+    layer = unpack(archive.of(archive.file("d/x")), below=[str(base)])
+
+    assert 0o755 == stat.S_IMODE((layer / "d").stat().st_mode)
+
+
 # ── kinds of file ────────────────────────────────────────────────────────────────────────────
 
 
