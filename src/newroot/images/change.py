@@ -25,7 +25,7 @@ import stat
 from contextlib import contextmanager
 
 from newroot.errors import ImageError, StateError, SyscallError
-from newroot.images.store import Removed, _descriptor, name_of
+from newroot.images.store import Removed, descriptor_of, name_of
 from newroot.oci import json
 from newroot.oci.image import (
     INDEX,
@@ -254,12 +254,12 @@ def give_name(entries: Entries, descriptor: Descriptor, name: str | None) -> Non
 def remove_image(store: ImageStore, name: str, *, keep_layers: Collection[str]) -> Removed:
     """See ``ImageStore.remove``."""
     if not os.path.isdir(store.images):
-        raise store._not_found(name)
+        raise store.not_found(name)
     with _locked(store.images), _named_errors("remove an image", store.images):
         entries = store.entries()
-        entry = store._find_entry(entries, name)
+        entry = store.find_entry(entries, name)
         if entry is None:
-            raise store._not_found(name)
+            raise store.not_found(name)
         same = [e for e in entries if e.get("digest") == entry.get("digest")]
         names = [found for e in same if (found := name_of(e)) is not None]
         if len(names) > 1 and _is_id(name, entry):
@@ -296,9 +296,9 @@ def _parts(store: ImageStore, entry: dict[str, Any]) -> set[str]:
 
     found: set[str] = set()
     try:
-        descriptor = _descriptor(entry)
+        descriptor = descriptor_of(entry)
         found.add(store.blob_path(descriptor.digest))
-        document = store._document(descriptor, "an image")
+        document = store.document(descriptor, "an image")
         if descriptor.media_type in INDEXES:
             for child in document.get("manifests") or []:
                 found |= _parts(store, child)
@@ -306,7 +306,7 @@ def _parts(store: ImageStore, entry: dict[str, Any]) -> set[str]:
         manifest = read_manifest(document)
         found.add(store.blob_path(manifest.config.digest))
         found.update(store.blob_path(layer.digest) for layer in manifest.layers)
-        config = store._document(manifest.config, "an image's config")
+        config = store.document(manifest.config, "an image's config")
         found.update(store.layer_path(diff_id) for diff_id in read_diff_ids(config))
     except (NewrootError, AttributeError):
         pass  # what cannot be read names nothing

@@ -81,14 +81,14 @@ class ImageStore:
         image ID.  Raises ImageError when the image is there and damaged, UsageError when nothing
         could have that name.
         """
-        entry = self._find_entry(self.entries(), name)
+        entry = self.find_entry(self.entries(), name)
         return None if entry is None else self._image(entry)
 
     def get(self, name: str) -> Image:
         """The image called *name*.  Raises NotFound; otherwise as ``find``."""
         image = self.find(name)
         if image is None:
-            raise self._not_found(name)
+            raise self.not_found(name)
         return image
 
     def list(self) -> tuple[Image, ...]:
@@ -129,15 +129,15 @@ class ImageStore:
         from newroot.images.change import Change, give_name
 
         new = str(_taggable(new_name))
-        if self._find_entry(self.entries(), name) is None:
-            raise self._not_found(name)
+        if self.find_entry(self.entries(), name) is None:
+            raise self.not_found(name)
         with Change(self) as change:
 
             def update(entries: Entries) -> None:
-                entry = self._find_entry(entries, name)
+                entry = self.find_entry(entries, name)
                 if entry is None:
-                    raise self._not_found(name)
-                give_name(entries, _descriptor(entry), new)
+                    raise self.not_found(name)
+                give_name(entries, descriptor_of(entry), new)
 
             change.commit(update)
         return self.get(new)
@@ -154,7 +154,7 @@ class ImageStore:
 
     # ── one image ────────────────────────────────────────────────────────────────────────────
 
-    def _find_entry(self, entries: Entries, name: str) -> Entry | None:
+    def find_entry(self, entries: Entries, name: str) -> Entry | None:
         wanted, digest, refused = [name], None, None
         try:
             reference = parse(name)
@@ -194,7 +194,7 @@ class ImageStore:
         if str(entry.get("digest")).startswith(beginning):
             return True
         try:
-            manifest = read_manifest(self._document(_descriptor(entry), "the manifest"))
+            manifest = read_manifest(self.document(descriptor_of(entry), "the manifest"))
         except (ImageError, UsageError):
             return False
         return manifest.config.digest.startswith(beginning)
@@ -207,14 +207,14 @@ class ImageStore:
             raise _damaged(f"image {name}", error) from None
 
     def _resolve(self, entry: Entry, name: str, *, unpacked: bool) -> Image:
-        descriptor = _descriptor(entry)
+        descriptor = descriptor_of(entry)
         if descriptor.media_type in INDEXES:
             raise ImageError(
                 f"resolve image {name}: it is an index of several platforms, none unpacked",
                 hint=f"newroot load -i {self.images}",
             )
-        manifest = read_manifest(self._document(descriptor, f"the manifest of {name}"))
-        config = read_object(self._document(manifest.config, f"the config of {name}"), "")
+        manifest = read_manifest(self.document(descriptor, f"the manifest of {name}"))
+        config = read_object(self.document(manifest.config, f"the config of {name}"), "")
         diff_ids = read_diff_ids(config)
         if len(diff_ids) != len(manifest.layers):
             raise ImageError(
@@ -282,7 +282,7 @@ class ImageStore:
             hint=f"unpack it again from the store's own blobs: newroot load -i {self.images}",
         )
 
-    def _document(self, descriptor: Descriptor, what: str) -> Any:
+    def document(self, descriptor: Descriptor, what: str) -> Any:
         try:
             data = _read(self.blob_path(descriptor.digest))
         except FileNotFoundError:
@@ -298,7 +298,7 @@ class ImageStore:
             )
         return json.loads(data, what=f"{what}, blob {descriptor.digest}")
 
-    def _not_found(self, name: str) -> NotFound:
+    def not_found(self, name: str) -> NotFound:
         return NotFound(f"find image {name!r}: there is none here", hint=self._near(name))
 
     def _near(self, name: str) -> str:
@@ -328,7 +328,7 @@ def _taggable(name: str) -> Any:
     return reference
 
 
-def _descriptor(entry: Entry) -> Descriptor:
+def descriptor_of(entry: Entry) -> Descriptor:
     return read_descriptor(entry, "")
 
 
