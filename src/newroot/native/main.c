@@ -13,6 +13,16 @@ enum
   OWNER_FD = 4
 };
 
+/* glibc's posix_spawn leaves the two signals of its own threads ignored, and will not be
+ * told otherwise (sysdeps/unix/sysv/linux/spawni.c).  A command would inherit that. */
+static void
+default_signals (void)
+{
+  static const uint64_t plain[4]; /* struct sigaction: SIG_DFL, no flags, no mask */
+  for (int signal = 32; signal <= 33; signal++)
+    sys (__NR_rt_sigaction, signal, plain, NULL, 8);
+}
+
 static int
 newroot_init (int argc)
 {
@@ -25,6 +35,7 @@ newroot_init (int argc)
   /* No process of a container may read or trace us, whatever its user id. */
   sys (__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
   sys (__NR_close_range, OWNER_FD + 1, ~0U, 0);
+  default_signals ();
   sys (__NR_close_range, CONTROL_FD, OWNER_FD, CLOSE_RANGE_CLOEXEC);
   return serve (CONTROL_FD, OWNER_FD);
 }
