@@ -7,6 +7,8 @@ Nothing runs when it is closed: what it started it ends.
 from __future__ import annotations
 
 import _thread
+import _warnings
+import _weakref
 import os
 
 from newroot.container import places
@@ -15,17 +17,24 @@ from newroot.container.settings import Settings, check_source
 from newroot.container.source import Source, directory_source
 from newroot.container.start import Starter
 from newroot.container.storage import ContainerStorage
-from newroot.errors import UsageError
+from newroot.errors import StateError, UsageError
 from newroot.images.store import ImageStore
 from newroot.plan.launcher import Launcher
 from newroot.rootfs.volumes import VolumeStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
+    from newroot.container.foreground import OnTimes
     from newroot.container.process import Process, Result
+    from newroot.container.records import Container
+    from newroot.images.store import Removed
+
+
+#: The engines of this process, for the child of a fork: weak references.
+_engines: set[_weakref.ref[Engine]] = set()
 
 
 class Engine:
@@ -43,23 +52,19 @@ class Engine:
     ) -> None:
         uid = os.geteuid()
         self.root = os.path.abspath(root or places.default_root(os.environ, uid))
-        if run_root is None:
-            # Containers of an engine with a root of its own are nobody else's business either.
-            own = root is not None and "NEWROOT_RUN_ROOT" not in os.environ
-            run_root = (
-                f"{self.root}/run" if own else places.default_run_root(os.environ, uid, self.root)
-            )
-        self.run_root = os.path.abspath(run_root)
+        self.run_root = os.path.abspath(
+            run_root or places.default_run_root(os.environ, uid, self.root)
+        )
         self.images = ImageStore(self.root)
         self.volumes = VolumeStore(self.root)
         self.storage = ContainerStorage(self.root, self.run_root)
         self._starter = Starter(self.storage, self.volumes, self._get_launcher)
         self._lock = _thread.allocate_lock()
         self._launcher: Launcher | None = None
-        self._owner = os.getpid()
         self._sources: dict[str, tuple[object, Source]] = {}
         self._processes: set[Process] = set()
         self._closed = False
+        _engines.add(_weakref.ref(self, _engines.discard))
 
     # ---- the launcher ----
 
@@ -67,16 +72,23 @@ class Engine:
         with self._lock:
             if self._closed:
                 raise UsageError("this engine is closed")
-            if self._launcher is not None and self._owner != os.getpid():
-                # After a fork this process is another one; the old launcher is its parent's.
-                self._launcher.abandon()
+            if self._launcher is not None and self._launcher.is_gone:
+                self._launcher.close()  # somebody killed it: the next one does its work
                 self._launcher = None
-                self._processes.clear()
             if self._launcher is None:
-                self._owner = os.getpid()
                 self._sweep()
                 self._launcher = Launcher()
             return self._launcher
+
+    def _forget_parent(self) -> None:
+        """After a fork, in the child: what was started is the parent's, and so are its locks."""
+        self._lock = _thread.allocate_lock()
+        for process in self._processes:
+            process.abandon()
+        self._processes = set()
+        if self._launcher is not None:
+            self._launcher.abandon()
+            self._launcher = None
 
     def _sweep(self) -> None:
         from newroot.container.sweep import sweep
@@ -88,16 +100,21 @@ class Engine:
         with self._lock:
             self._closed = True
             launcher, self._launcher = self._launcher, None
-            if launcher is not None and self._owner != os.getpid():
-                launcher.abandon()
-                return
         for process in list(self._processes):
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-        self._processes.clear()
+            process.end_by_engine()
         if launcher is not None:
             launcher.close()
+        for process in list(self._processes):  # those that were being started meanwhile
+            process.end_by_engine()
+        self._processes.clear()
+
+    def __del__(self, _warn: Callable[..., None] = _warnings.warn) -> None:
+        if getattr(self, "_launcher", None) is not None:
+            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"Engine({self.root!r})"
 
     def __enter__(self) -> Engine:
         return self
@@ -137,6 +154,10 @@ class Engine:
         Raises UsageError, NotFound or SpecError for what was asked, StepError when the container
         could not be made.  A command that is not there is a result: ``fault`` is ``start``.
         """
+        if words.get("tty") or (settings is not None and settings.terminal):
+            raise UsageError(
+                "run() has nobody at a terminal", hint="popen() has, at its terminal_fd"
+            )
         if capture_output:
             if stdout is not None or stderr is not None:
                 raise UsageError("capture_output goes with neither stdout nor stderr")
@@ -194,13 +215,13 @@ class Engine:
         elif words or command:
             raise UsageError("settings go without command and words: they hold both")
         process = self._starter.start(wanted, source, open_stdio(stdin, stdout, stderr))
+        process.on_end = self.forget
         self._processes.add(process)
         if _wait:
             try:
                 process.wait_started()
             except BaseException:
-                self._processes.discard(process)
-                process.close_pipes()
+                process.close()
                 raise
         return process
 
@@ -208,13 +229,71 @@ class Engine:
         self, image: str | None = None, command: Sequence[str] | str = (), **arguments: Any
     ) -> Result:
         """``run()`` for asyncio.  Cancelling it ends the container."""
-        from newroot.container.asynchronous import run_async
+        from newroot.engine_async import run_async
 
-        return await run_async(self, image, command, **arguments)
+        return await run_async(self.popen, image, command, **arguments)
 
     def forget(self, process: Process) -> None:
         """No longer end *process* with the engine: it has ended, or is the caller's to end."""
         self._processes.discard(process)
+
+    # ---- what is there ----
+
+    def containers(self) -> tuple[Container, ...]:
+        """The containers that run, and those that stay, the newest first.
+
+        A container of the library's that is thrown away at its end is among them only while it
+        runs, and only if it has a name, a limit or its upper on the disk: the others leave no
+        trace to find.
+        """
+        from newroot.container.records import containers
+
+        return containers(self.storage)
+
+    def remove_container(
+        self, name: str, *, force: bool = False, with_volumes: bool = False
+    ) -> None:
+        """Remove a container, by its name, its id, or the unambiguous beginning of that.
+
+        *force* kills one that runs.  *with_volumes* takes its anonymous volumes along.  Raises
+        NotFound, and WrongStatus when it runs and *force* is not given; it is then as it was.
+        """
+        from newroot.container.delete import delete
+
+        self._sweep()
+        container_id = self.storage.resolve(name)
+        delete(self.storage, self.volumes, container_id, force=force, with_volumes=with_volumes)
+
+    def layers_in_use(self) -> frozenset[str]:
+        """The paths of the layers that a container stands on, running or not."""
+        return frozenset(layer for found in self.containers() for layer in found.lower)
+
+    def remove_image(self, name: str, *, force: bool = False) -> Removed:
+        """Take a name from an image; the image goes with its last name.
+
+        Raises NotFound, and StateError when the image would go and a container stands on it.  With
+        *force* it goes, but for the layers that containers need.
+        """
+        if not force:
+            self._check_unused(name)
+        return self.images.remove(name, keep_layers=self.layers_in_use())
+
+    def _check_unused(self, name: str) -> None:
+        entry = self.images.find_entry(self.images.entries(), name)
+        if entry is None:
+            return  # whoever removes will say so
+        images, digest = self.images.list(), entry.get("digest")
+        if sum(image.digest == digest for image in images) > 1:
+            return  # it has another name, and stays
+        needed = {layer for i in images if i.digest != digest for layer in i.layers}
+        doomed = {layer for i in images if i.digest == digest for layer in i.layers} - needed
+        for found in self.containers():
+            if doomed.intersection(found.lower):
+                called = found.name or found.id[:12]
+                raise StateError(
+                    f"remove image {name}: container {called} stands on it ({found.status})",
+                    hint=f"newroot rm {called} first; with --force its layers stay for it",
+                )
 
     # ---- for the command line ----
 
@@ -224,16 +303,17 @@ class Engine:
         *,
         image: str | None = None,
         rootfs: str | None = None,
-        timeline: str | None = None,
+        on_times: OnTimes | None = None,
     ) -> int:
         """Run a container on this process's own streams; return Docker's exit code for it.
 
         Signals are forwarded.  With a terminal, this process's own is raw meanwhile.
+        *on_times* is told what each step of the start took.
         """
         from newroot.container.foreground import run_foreground
 
         source = self._source(image, rootfs)
-        return run_foreground(self._starter, settings, source, timeline)
+        return run_foreground(self._starter, settings, source, on_times)
 
     def explain(
         self, settings: Settings, *, image: str | None = None, rootfs: str | None = None
@@ -282,3 +362,13 @@ def _settings(words: dict[str, Any], command: Sequence[str] | str) -> Settings:
 
 def _decode(data: bytes | None) -> str | None:
     return None if data is None else data.decode(errors="surrogateescape")
+
+
+def _after_fork_in_child() -> None:
+    for reference in list(_engines):
+        engine = reference()
+        if engine is not None:
+            engine._forget_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from newroot.cli.flags import Parsed
     from newroot.cli.verbs import Context
+    from newroot.container.foreground import OnTimes
 
 _NAMESPACE = ("private", "host")
 
@@ -25,6 +26,8 @@ def _run(parsed: Parsed, context: Context) -> int:
     settings = read_settings(words, command)
     if settings.terminal and settings.interactive:
         _check_terminal()
+    if settings.switch == "chroot":
+        _warn_of_chroot()
 
     from newroot.engine import Engine
 
@@ -33,9 +36,18 @@ def _run(parsed: Parsed, context: Context) -> int:
             print(engine.explain(settings, image=image, rootfs=rootfs), end="")
             return 0
         code: int = engine.run_foreground(
-            settings, image=image, rootfs=rootfs, timeline=parsed.text("timeline")
+            settings, image=image, rootfs=rootfs, on_times=_timeline(parsed.text("timeline"))
         )
         return code
+
+
+def _timeline(path: str | None) -> OnTimes | None:
+    if path is None:
+        return None
+    from newroot.observe.timeline import check_place, write_timeline
+
+    check_place(path)  # before anything is started
+    return lambda times, command: write_timeline(path, times, command)
 
 
 def _source(parsed: Parsed) -> tuple[str | None, str | None, tuple[str, ...]]:
@@ -50,6 +62,16 @@ def _source(parsed: Parsed) -> tuple[str | None, str | None, tuple[str, ...]]:
             hint="newroot run IMAGE [COMMAND…], or --rootfs DIR in the image's place",
         )
     return parsed.positionals[0], None, parsed.positionals[1:]
+
+
+def _warn_of_chroot() -> None:
+    import sys
+
+    print(
+        "newroot: warning: --switch chroot is weak: the host's files stay within reach of a process "
+        "that may chroot or mount",
+        file=sys.stderr,
+    )
 
 
 def _check_terminal() -> None:

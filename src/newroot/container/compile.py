@@ -9,7 +9,8 @@ from newroot.errors import SpecError
 from newroot.isolation import namespaces
 from newroot.plan import steps as s
 from newroot.record import record
-from newroot.rootfs import devices, root as roots
+from newroot.rootfs import devices
+from newroot.rootfs import root as roots
 from newroot.rootfs.cgroup_mount import cgroup_mount_steps
 from newroot.rootfs.mount_steps import hold_steps, mount_steps, shared_binds
 
@@ -159,9 +160,7 @@ def _read_only_root(config: dict[str, Any]) -> tuple[s.Step, ...]:
 def _identity(process: dict[str, Any], situation: Situation) -> tuple[s.Step, ...]:
     from newroot.isolation.identity import identity_steps
 
-    return identity_steps(
-        process, situation.seccomp, dies_with_parent=situation.dies_with_parent
-    )
+    return identity_steps(process, situation.seccomp, dies_with_parent=situation.dies_with_parent)
 
 
 def command(process: dict[str, Any]) -> s.Exec:

@@ -76,9 +76,7 @@ def arguments(settings: Settings, image: dict[str, Any]) -> list[str]:
     return args
 
 
-def environment(
-    settings: Settings, image: dict[str, Any], home: str, hostname: str
-) -> list[str]:
+def environment(settings: Settings, image: dict[str, Any], home: str, hostname: str) -> list[str]:
     """``NAME=value`` each, in Docker's order; the last one of a name wins."""
     found = {"PATH": defaults.PATH, "HOSTNAME": hostname}
     if settings.terminal:

@@ -31,7 +31,9 @@ READONLY_PATHS = (
 )
 
 
-def mounts(*, privileged: bool, ipc_is_host: bool, gid_5_is_mapped: bool) -> list[dict[str, object]]:
+def mounts(
+    *, privileged: bool, ipc_is_host: bool, gid_5_is_mapped: bool
+) -> list[dict[str, object]]:
     """The kernel's file systems in a container's root, in the order they are mounted in."""
     ro = [] if privileged else ["ro"]
     tty_group = ["gid=5"] if gid_5_is_mapped else []

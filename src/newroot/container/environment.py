@@ -71,5 +71,6 @@ def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read()
-    except OSError as error:
-        raise UsageError(f"reading the environment from {path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"reading the environment from {path!r}: {why}") from None

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from newroot.container.source import Source
     from newroot.container.start import Starter
 
+    OnTimes = Callable[[list[tuple[str, int]], tuple[str, ...]], None]
+
 #: Signals that are for the container, as with docker run --sig-proxy.  Not: SIGCHLD, SIGPIPE,
 #: those that mean a bug of ours, and those that nobody can catch.
 FORWARDED = tuple(
@@ -33,27 +35,47 @@ FORWARDED = tuple(
 
 
 def run_foreground(
-    starter: Starter, settings: Settings, source: Source, timeline: str | None
+    starter: Starter, settings: Settings, source: Source, on_times: OnTimes | None
 ) -> int:
-    """Run a container to its end; return Docker's exit code for it."""
-    stdio = _stdio(settings)
-    size = (0, 0)
-    if settings.terminal:
+    """Run a container to its end; return Docker's exit code for it.
+
+    *on_times* is told each step's words and what it took, in nanoseconds, once the command runs.
+    """
+    stdio, size = inherited(terminal=settings.terminal, interactive=settings.interactive)
+    process = starter.start(settings, source, stdio, times=on_times is not None, terminal_size=size)
+
+    def on_start() -> None:
+        if on_times is not None:
+            words = [step.explain() for step in process.plan().steps]
+            on_times(list(zip(words, process.times_ns, strict=True)), process.args)
+
+    return attend(process, interactive=settings.interactive, on_start=on_start)
+
+
+def inherited(*, terminal: bool, interactive: bool) -> tuple[Stdio, tuple[int, int]]:
+    """Our own streams for a container, or none of them when it gets a terminal; its size."""
+    if terminal:
         from newroot.container.terminal import window_size
 
-        size = window_size(0)
-    process = starter.start(
-        settings, source, stdio, times=timeline is not None, terminal_size=size
-    )
-    with _Forwarding(process):
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        return Stdio(fds=(null, null, null), theirs=(null,)), window_size(0)
+    if interactive:
+        return Stdio(fds=(0, 1, 2)), (0, 0)
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    return Stdio(fds=(null, 1, 2), theirs=(null,)), (0, 0)
+
+
+def attend(process: Process, *, interactive: bool, on_start: Callable[[], None]) -> int:
+    """Stay with a container until it has ended; return Docker's exit code for it."""
+    with _Forwarding(process) as forwarding:
         try:
             process.wait_started()
-            if timeline is not None:
-                _write_timeline(process, timeline)
+            forwarding.begin()
+            on_start()
             if process.terminal_fd is not None:
                 from newroot.container.terminal import relay
 
-                relay(process, interactive=settings.interactive)
+                relay(process, interactive=interactive)
             process.wait()
         except BaseException:
             process.close()
@@ -62,36 +84,34 @@ def run_foreground(
     return 128 - code if code < 0 else code
 
 
-def _stdio(settings: Settings) -> Stdio:
-    if settings.terminal:
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        return Stdio(fds=(null, null, null), theirs=(null,))
-    if settings.interactive:
-        return Stdio(fds=(0, 1, 2))
-    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    return Stdio(fds=(null, 1, 2), theirs=(null,))
-
-
-def _write_timeline(process: Process, path: str) -> None:
-    from newroot.observe.timeline import write_timeline
-
-    words = [step.explain() for step in process.plan().steps]
-    write_timeline(path, list(zip(words, process.times_ns, strict=True)), process.args)
-
-
 class _Forwarding:
-    """Signals to this process are sent to the container's, while this lasts."""
+    """Signals to this process are sent to the container's, while this lasts.
+
+    Those that come while it is being made are kept until the command runs: newroot-init, the
+    first of a pid namespace, would not hear them (pid_namespaces(7)).
+    """
 
     def __init__(self, process: Process) -> None:
         self._process = process
         self._before: dict[int, Any] = {}
+        self._early: list[int] | None = []
 
     def _forward(self, number: int, frame: object) -> None:
-        self._process.send_signal(number)
+        if self._early is not None:
+            self._early.append(number)
+        else:
+            self._process.send_signal(number)
 
-    def __enter__(self) -> None:
+    def begin(self) -> None:
+        """The command runs."""
+        early, self._early = self._early, None
+        for number in early or ():
+            self._process.send_signal(number)
+
+    def __enter__(self) -> _Forwarding:
         for number in FORWARDED:
             self._before[number] = _signal.signal(number, self._forward)
+        return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():

@@ -26,8 +26,10 @@ class Sourced:
     anonymous: tuple[str, ...] = ()  #: volumes that go with a container that is removed
 
 
-def find_sources(settings: Settings, source: Source, volumes: VolumeStore) -> Sourced:
-    """Check or make each mount's source.
+def find_sources(
+    settings: Settings, source: Source, volumes: VolumeStore, *, make: bool = True
+) -> Sourced:
+    """Check or make each mount's source; without *make* nothing is made, held or filled.
 
     Raises UsageError for a bind source that is missing where it may not be made.
     """
@@ -43,9 +45,11 @@ def find_sources(settings: Settings, source: Source, volumes: VolumeStore) -> So
                 named = mount if mount.source else replace(mount, source=os.urandom(32).hex())
                 if named is not mount:
                     anonymous.append(str(named.source))
-                mounts.append(_volume(named, source, volumes, holds))
+                if make:
+                    holds.append(volumes.hold(str(named.source), anonymous=named is not mount))
+                mounts.append(_volume(named, source, volumes, make))
             else:
-                mounts.append(oci_mount(mount, _checked(mount)))
+                mounts.append(oci_mount(mount, _checked(mount, make)))
     except BaseException:
         for fd in holds:
             os.close(fd)
@@ -64,7 +68,7 @@ def _image_volumes(settings: Settings, source: Source) -> tuple[Mount, ...]:
     return tuple(Mount(type="volume", target=path) for path in declared if path not in taken)
 
 
-def _checked(mount: Mount) -> str | None:
+def _checked(mount: Mount, make: bool) -> str | None:
     if mount.type != "bind" or mount.source is None or os.path.lexists(mount.source):
         return mount.source
     if not mount.create_source:
@@ -72,6 +76,8 @@ def _checked(mount: Mount) -> str | None:
             f"bind source {mount.source} does not exist",
             hint="make it first; -v, unlike --mount, makes a missing directory",
         )
+    if not make:
+        return mount.source
     try:
         os.makedirs(mount.source, exist_ok=True)
     except OSError as error:
@@ -79,15 +85,12 @@ def _checked(mount: Mount) -> str | None:
     return mount.source
 
 
-def _volume(
-    mount: Mount, source: Source, volumes: VolumeStore, holds: list[int]
-) -> dict[str, Any]:
+def _volume(mount: Mount, source: Source, volumes: VolumeStore, make: bool) -> dict[str, Any]:
     name = str(mount.source)
-    holds.append(volumes.hold(name))
-    if mount.copy_up and source.layers:
+    if make and mount.copy_up and source.layers:
         volumes.fill(name, source.layers, mount.target)
     data = volumes.data_path(name)
-    if mount.subpath is not None:
+    if mount.subpath is not None and make:
         data = _below(data, mount.subpath, name)
     return oci_mount(mount, data)
 

@@ -38,7 +38,12 @@ def open_stdio(stdin: Any = None, stdout: Any = None, stderr: Any = None) -> Std
 
 
 def _open(
-    number: int, name: str, wish: Any, fds: list[int], theirs: list[int], pipes: dict[str, IO[bytes]]
+    number: int,
+    name: str,
+    wish: Any,
+    fds: list[int],
+    theirs: list[int],
+    pipes: dict[str, IO[bytes]],
 ) -> int:
     if wish is None:
         return number

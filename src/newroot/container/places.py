@@ -13,6 +13,10 @@ def default_root(environ: Mapping[str, str], uid: int) -> str:
     """Images, layers, containers, volumes: NEWROOT_ROOT, /var/lib/newroot, or the user's own."""
     if chosen := environ.get("NEWROOT_ROOT"):
         return os.path.abspath(chosen)
+    return _usual_root(environ, uid)
+
+
+def _usual_root(environ: Mapping[str, str], uid: int) -> str:
     if uid == 0:
         return "/var/lib/newroot"
     # XDG Base Directory Specification: a relative value is to be ignored.
@@ -23,13 +27,17 @@ def default_root(environ: Mapping[str, str], uid: int) -> str:
 
 
 def default_run_root(environ: Mapping[str, str], uid: int, root: str) -> str:
-    """What runs now: NEWROOT_RUN_ROOT, /run/newroot, or the user's own.
+    """What runs now: NEWROOT_RUN_ROOT, or for *root* /run/newroot, or the user's own.
+
+    A root that was chosen has its own, in it: what is left in one is told by what the other says.
 
     A user without a session has no XDG_RUNTIME_DIR.  A name in /tmp could be somebody else's, so
     it is then a directory in *root*, which outlives a reboot; a state says which boot it is of.
     """
     if chosen := environ.get("NEWROOT_RUN_ROOT"):
         return os.path.abspath(chosen)
+    if root != _usual_root(environ, uid):
+        return os.path.join(root, "run")
     if uid == 0:
         return "/run/newroot"
     for directory in (environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{uid}"):

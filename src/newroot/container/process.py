@@ -68,6 +68,7 @@ class Cleanup:
 
     oom_kills: Callable[[], int]
     release: Callable[[Ended | None], None]
+    started: Callable[[int], None] | None = None  #: told the pid, so that others can find it
 
 
 class Process:
@@ -234,7 +235,7 @@ class Process:
         """Read one status, if there is one.  The lock is held."""
         try:
             if not self._launch.pid:
-                return self._launch.read_started(block=block)
+                return self._launch.read_started(block=block) and self._tell_pid()
             ended = self._launch.read_ended(block=False)
         except NewrootError as error:  # the launcher is gone, and the container with it
             self._launch.kill(SIGKILL)  # unless it has undone its wish to die with its parent
@@ -246,6 +247,11 @@ class Process:
         while (report := self._launch.next_report(block=False)) is not None:
             self._take(report)
         self._finish(ended)
+        return True
+
+    def _tell_pid(self) -> bool:
+        if self._cleanup.started is not None:
+            self._cleanup.started(self._launch.pid)
         return True
 
     def _finish(self, ended: Ended | None) -> None:

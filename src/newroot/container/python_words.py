@@ -7,7 +7,7 @@ be numbers, and a flag that may be repeated takes a list or one value.
 from __future__ import annotations
 
 from newroot.container.settings import Settings
-from newroot.container.words import read_settings
+from newroot.container.words import check_command, read_settings
 from newroot.errors import UsageError
 from newroot.record import replace
 
@@ -33,7 +33,7 @@ def settings_of(words: dict[str, Any], command: Sequence[str] | str) -> Settings
             hint='["sh", "-c", command] runs a line of shell',
         )
     if not words:
-        return replace(_plain(), command=tuple(command))
+        return replace(_plain(), command=check_command(command))
     said: dict[str, Any] = dict(_DEFAULTS)
     for name, value in words.items():
         key, convert = _CONVERT.get(name, (name, _text))
@@ -72,10 +72,6 @@ def _volumes(value: Any) -> list[str]:
 
 def _escape(source: str) -> str:
     return str(source).replace("\\", "\\\\").replace(":", "\\:")
-
-
-def _entrypoint(value: Any) -> Any:
-    return value if isinstance(value, str) else " ".join(value)
 
 
 _CONVERT: dict[str, tuple[str, Callable[[Any], Any]]] = {

@@ -27,8 +27,11 @@ class Container:
     name: str | None
     source: str  #: the image, or the directory
     command: tuple[str, ...]
+    lower: tuple[str, ...] = ()  #: the layers that it stands on, topmost first
     created: float  #: seconds since the epoch
+    finished: float | None = None  #: seconds since the epoch; None as with *exit_code*
     status: str  #: running or exited
+    pid: int | None = None  #: of its first process, as this host counts, while it runs
     exit_code: int | None  #: 128+n after signal n; None while it runs, or when nobody saw its end
 
 
@@ -42,7 +45,6 @@ def write_record(
 ) -> None:
     """Write config.json and record.json into the container's directory."""
     import os
-    from time import time
 
     os.makedirs(claim.directory, mode=0o711, exist_ok=True)
     text = json.dumps(blueprint.config).replace(blueprint.id, claim.id)
@@ -60,16 +62,26 @@ def write_record(
             "lower": list(source.lower),
             "rootfs": source.directory,
             "command": list(last.argv),
-            "created": time(),
+            "created": claim.state["created"],
             "volumes": list(sourced.anonymous),
         },
     )
 
 
-def container(storage: ContainerStorage, container_id: str) -> Container:
-    """What is known of one container."""
-    document: dict[str, Any] = storage.record(container_id)
+def containers(storage: ContainerStorage) -> tuple[Container, ...]:
+    """Every container, the newest first."""
+    found = (container(storage, container_id) for container_id in storage.known())
+    return tuple(sorted(filter(None, found), key=lambda c: c.created, reverse=True))
+
+
+def container(storage: ContainerStorage, container_id: str) -> Container | None:
+    """What is known of one container; None when it is gone, or was only half made."""
     running = storage.is_running(container_id)
+    state: dict[str, Any] = storage.state(container_id) if running else {}
+    # One that is removed at its end has no record: then what is said of it while it runs counts.
+    document: dict[str, Any] = {**state, **storage.record(container_id)}
+    if "created" not in document:
+        return None
     ended = {} if running else storage.exit(container_id)
     code, signal = ended.get("exitCode"), ended.get("signal")
     return Container(
@@ -77,7 +89,10 @@ def container(storage: ContainerStorage, container_id: str) -> Container:
         name=document.get("name"),
         source=str(document.get("source", "")),
         command=tuple(document.get("command", ())),
-        created=float(document.get("created", 0)),
+        lower=tuple(document.get("lower", ())),
+        created=float(document["created"]),
+        finished=ended.get("finished"),
         status="running" if running else "exited",
+        pid=state.get("pid"),
         exit_code=code if code is not None or signal is None else 128 + signal,
     )

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 
-from newroot.container import config as configs, devices, etc, mounts
+from newroot.container import config as configs
+from newroot.container import devices, etc, mounts
 from newroot.container.compile import Situation, command, compile
 from newroot.container.process import Cleanup, Process
+from newroot.errors import SyscallError, UsageError
 from newroot.isolation import users
 from newroot.plan import encode
 from newroot.plan.steps import Exec, Plan
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from newroot.container.storage import Claim, ContainerStorage
     from newroot.isolation.cgroups.cgroup import Cgroup
     from newroot.isolation.cgroups.detect import CgroupHost
-    from newroot.plan.launcher import Ended, Launcher
+    from newroot.plan.launcher import Ended, Launch, Launcher
     from newroot.rootfs.volumes import VolumeStore
 
 _SHORT = 12  #: as much of an id as is shown, and is the hostname
@@ -107,18 +109,20 @@ class Starter:
         """The plan of a start that does not take place."""
         from newroot.container.storage import new_id
 
-        sourced = mounts.find_sources(settings, source, self._volumes)
-        try:
-            container_id = new_id()
-            on_disk = _upper_is_on_disk(settings, source)
-            directory = self._storage.directory(container_id)
-            upper = (f"{directory}/upper", f"{directory}/work") if on_disk else None
-            return self._draw(container_id, settings, source, sourced, upper, None).plan
-        finally:
-            _close(sourced.holds)
+        sourced = mounts.find_sources(settings, source, self._volumes, make=False)
+        container_id = new_id()
+        directory = self._storage.directory(container_id)
+        on_disk = _upper_is_on_disk(settings, source)
+        upper = (f"{directory}/upper", f"{directory}/work") if on_disk else None
+        return self._draw(container_id, settings, source, sourced, upper, None).plan
 
     def start(
-        self, settings: Settings, source: Source, stdio: Stdio, *, times: bool = False,
+        self,
+        settings: Settings,
+        source: Source,
+        stdio: Stdio,
+        *,
+        times: bool = False,
         terminal_size: tuple[int, int] = (0, 0),
     ) -> Process:
         """Hand a container over to newroot-init.  It may still fail to start.
@@ -146,7 +150,7 @@ class Starter:
             last = blueprint.command_for(container_id, settings, source.image)
             if claim is not None and not settings.remove:
                 self._keep_record(claim, settings, source, blueprint, sourced)
-            launch = self._launcher().launch(
+            launch = self._launch(
                 blueprint.bytes_for(container_id, last),
                 blueprint.clone_flags,
                 stdio.fds,
@@ -170,6 +174,15 @@ class Starter:
             stdio.pipes,
         )
 
+    def _launch(self, *arguments: Any, **more: Any) -> Launch:
+        launcher = self._launcher()
+        try:
+            return launcher.launch(*arguments, **more)
+        except SyscallError:
+            if not launcher.is_gone:
+                raise
+        return self._launcher().launch(*arguments, **more)  # another one, or a closed engine
+
     # ---- what is found and made first ----
 
     def _claim(self, settings: Settings, source: Source) -> Claim | None:
@@ -178,7 +191,13 @@ class Starter:
         if settings.remove and not on_disk and not configs.resources(settings):
             if settings.name is None:
                 return None
-        return self._storage.claim(name=settings.name, remove=settings.remove)
+        return self._storage.claim(
+            name=settings.name,
+            remove=settings.remove,
+            source=source.name,
+            lower=list(source.lower),
+            command=configs.arguments(settings, source.image),
+        )
 
     def _cgroup(self, settings: Settings, claim: Claim | None) -> Cgroup | None:
         resources = configs.resources(settings)
@@ -309,7 +328,11 @@ class Starter:
                 for name in sourced.anonymous:
                     self._volumes.remove(name, missing_ok=True)
 
-        return Cleanup(oom_kills=cgroup.oom_kills if cgroup else _none, release=release)
+        return Cleanup(
+            oom_kills=cgroup.oom_kills if cgroup else _none,
+            release=release,
+            started=claim.write_pid if claim is not None else None,
+        )
 
 
 def _none() -> int:
@@ -317,7 +340,9 @@ def _none() -> int:
 
 
 def _exit_document(ended: Ended) -> dict[str, Any]:
-    return {"exitCode": ended.exit_code, "signal": ended.signal}
+    from time import time
+
+    return {"exitCode": ended.exit_code, "signal": ended.signal, "finished": time()}
 
 
 def _close(fds: tuple[int, ...]) -> None:
@@ -347,7 +372,12 @@ def _seccomp(settings: Settings, config: dict[str, Any]) -> tuple[bytes, int] | 
         return seccomp_default.compiled_default(caps)
     from newroot.isolation.seccomp import compile_filter
 
-    with open(settings.seccomp, "rb") as file:
-        profile = seccomp_default.load_profile(file.read(), caps)
+    try:
+        with open(settings.seccomp, "rb") as file:
+            text = file.read()
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"reading the seccomp profile {settings.seccomp!r}: {why}") from None
+    profile = seccomp_default.load_profile(text, caps)
     config["linux"]["seccomp"] = profile
     return compile_filter(profile)

@@ -52,6 +52,15 @@ class Claim:
         path = f"{self._storage.run_directory(self.id)}/state.json"
         _write_beside(path, json.dumps(self.state))
 
+    def write_pid(self, pid: int) -> None:
+        """Say which process is the container's first, for whoever wants to signal it."""
+        from newroot.linux.processes import start_ticks
+
+        try:
+            self.write_state(pid=pid, startTicks=start_ticks(pid))
+        except SyscallError:
+            pass  # a full disk is no reason to end what runs; others cannot signal it by us then
+
     def make_upper(self) -> tuple[str, str]:
         """Make the upper and work directories."""
         upper, work = f"{self.directory}/upper", f"{self.directory}/work"
@@ -94,17 +103,19 @@ class ContainerStorage:
         os.makedirs(self.run_root, mode=0o711, exist_ok=True)
         self._made = True
 
-    def claim(self, *, name: str | None = None, remove: bool) -> Claim:
-        """A new container id, locked.
+    def claim(self, *, name: str | None = None, remove: bool, **facts: Any) -> Claim:
+        """A new container id, locked.  *facts* are what others may want to know while it runs.
 
         Raises AlreadyExists when the name is taken.
         """
+        from time import time
+
         self.prepare()
         container_id = new_id()
         fd = self._locked(container_id)
         claim = Claim(self, container_id, fd)
         try:
-            claim.write_state(name=name, remove=remove, owner=os.getpid())
+            claim.write_state(name=name, remove=remove, owner=os.getpid(), created=time(), **facts)
             if name is not None:
                 self._take_name(name, container_id)
         except BaseException:
@@ -112,6 +123,21 @@ class ContainerStorage:
             os.close(fd)
             raise
         return claim
+
+    def hold(self, container_id: str) -> Claim | None:
+        """A container that is there and does not run, locked; None while somebody has it.
+
+        Whoever dies holding it has wanted to remove it: see ``sweep()``.
+        """
+        os.makedirs(self.run_root, mode=0o711, exist_ok=True)
+        _mkdir(self.run_directory(container_id), 0o700)
+        fd = self._try_lock(container_id)
+        if fd is None:
+            return None
+        if not os.fstat(fd).st_nlink:  # its holder has just ended, and took the directory along
+            os.close(fd)
+            return None
+        return Claim(self, container_id, fd)
 
     def _locked(self, container_id: str) -> int:
         """Make the run directory and lock it, though a sweep may come in between."""
@@ -152,12 +178,20 @@ class ContainerStorage:
         except FileNotFoundError:
             return []
 
+    def known(self) -> list[str]:
+        """All that have files or run: a throw-away one with its upper in memory has no files."""
+        try:
+            running = os.listdir(self.run_root)
+        except FileNotFoundError:
+            running = []
+        return sorted({*self.ids(), *running})
+
     def resolve(self, name_or_prefix: str) -> str:
         """The id that a name, an id, or the unambiguous beginning of one means."""
         named = self.find_name(name_or_prefix) if "/" not in name_or_prefix else None
         if named is not None:
             return named
-        found = [i for i in self.ids() if name_or_prefix and i.startswith(name_or_prefix)]
+        found = [i for i in self.known() if name_or_prefix and i.startswith(name_or_prefix)]
         if len(found) == 1:
             return found[0]
         if found:
@@ -182,7 +216,8 @@ class ContainerStorage:
 
     def is_running(self, container_id: str) -> bool:
         """Whether somebody holds the container."""
-        fd = self._try_lock(container_id)
+        # A shared lock: two who ask at once do not take each other for the holder.
+        fd = self._try_lock(container_id, fcntl.LOCK_SH)
         if fd is None:
             return os.path.isdir(self.run_directory(container_id))
         os.close(fd)
@@ -204,7 +239,7 @@ class ContainerStorage:
         except FileNotFoundError:
             pass
 
-    def _try_lock(self, container_id: str) -> int | None:
+    def _try_lock(self, container_id: str, kind: int = fcntl.LOCK_EX) -> int | None:
         """The run directory's descriptor, locked; None when it is held or not there."""
         try:
             fd = os.open(
@@ -213,7 +248,7 @@ class ContainerStorage:
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
             return None

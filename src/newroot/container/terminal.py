@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _PIECE = 65536
 _WINSIZE = struct.Struct("HHHH")  # struct winsize: ioctl_tty(2)
 _SIGWINCH = 28
+_TIOCGPTPEER = 0x5441  # not in Python's termios before 3.13
+_END_OF_FILE = b"\x04"  # as a person would type it
 
 
 def window_size(fd: int) -> tuple[int, int]:
@@ -40,13 +42,17 @@ def set_window_size(fd: int, rows: int, columns: int) -> None:
 
 
 def relay(process: Process, *, interactive: bool) -> None:
-    """Pass bytes between our standard streams and the container's terminal until it hangs up."""
+    """Pass bytes between our standard streams and the container's terminal until it has ended."""
     master = process.terminal_fd
     assert master is not None
+    # While somebody has the container's end open, ours does not hang up, though all in there may
+    # have closed it for a moment: ioctl_tty(2), TIOCGPTPEER.
+    kept = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         with _Raw(0 if interactive else -1), _Resizing(master):
             _pump(process, master, interactive)
     finally:
+        os.close(kept)
         os.close(master)
         process.terminal_fd = None
 
@@ -70,9 +76,7 @@ class _Raw:
         )  # fmt: skip
         oflag &= ~termios.OPOST
         cflag = cflag & ~(termios.CSIZE | termios.PARENB) | termios.CS8
-        lflag &= ~(
-            termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN
-        )
+        lflag &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
         raw = [iflag, oflag, cflag, lflag, ispeed, ospeed, cc]
         termios.tcsetattr(self._fd, termios.TCSADRAIN, raw)
 
@@ -104,33 +108,36 @@ class _Resizing:
 
 
 def _pump(process: Process, master: int, interactive: bool) -> None:
+    """Pass bytes on until the first process has ended.
+
+    Never waits for the container to read: it may itself be waiting for us to read.
+    """
+    os.set_blocking(master, False)
+    ended = process.fileno()
     poll = select.poll()
-    poll.register(master, select.POLLIN)
-    poll.register(process.fileno(), select.POLLIN)
-    if interactive:
-        poll.register(0, select.POLLIN)
+    poll.register(ended, select.POLLIN)
+    typed = b""
+    may_type = interactive
     while True:
-        for fd, _ in poll.poll():
-            if fd == master:
-                piece = _read(master)
-                if not piece:
-                    return
-                _write(1, piece)
-            elif fd == 0:
-                piece = _read(0)
-                if piece:
-                    _write(master, piece)
-                else:
-                    poll.unregister(0)
-                    _write(master, b"\x04")  # end of file, as a person would type it
-            else:
-                _drain(master)
-                return
+        poll.register(master, select.POLLIN | (select.POLLOUT if typed else 0))
+        if may_type and not typed:
+            poll.register(0, select.POLLIN)
+        ready = dict(poll.poll())
+        if ready.get(master, 0) & select.POLLIN:
+            _write(1, _read(master))
+        if typed:
+            typed = typed[_write_some(master, typed) :]
+        if 0 in ready:
+            poll.unregister(0)  # until this has been taken
+            typed = _read(0)
+            may_type = bool(typed)
+            typed = typed or _END_OF_FILE
+        if ended in ready:
+            return _drain(master)
 
 
 def _drain(master: int) -> None:
-    """The first process has ended; what it wrote last may still be on its way."""
-    os.set_blocking(master, False)
+    """What was written before the end is here: n_tty_read() waits for what is on its way."""
     while piece := _read(master):
         _write(1, piece)
 
@@ -138,10 +145,22 @@ def _drain(master: int) -> None:
 def _read(fd: int) -> bytes:
     try:
         return os.read(fd, _PIECE)
-    except OSError:  # EIO: nobody has the other end open any more, pty(7)
+    except OSError:  # EAGAIN; or EIO: nobody has the other end open any more, pty(7)
         return b""
 
 
 def _write(fd: int, data: bytes) -> None:
     while data:
-        data = data[os.write(fd, data) :]
+        done = _write_some(fd, data)
+        data = data[done:]
+        if not done:  # our terminal may be non-blocking: whoever shares it decides
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            poll.poll()
+
+
+def _write_some(fd: int, data: bytes) -> int:
+    try:
+        return os.write(fd, data)
+    except BlockingIOError:
+        return 0

@@ -12,7 +12,7 @@ from newroot.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
 _SWITCHES = ("pivot", "move", "chroot")
@@ -29,7 +29,7 @@ def read_settings(
 
     Raises UsageError, naming the word's value.  Touches nothing but the files of ``env_file``.
     """
-    fields: dict[str, Any] = {"command": _command(command)}
+    fields: dict[str, Any] = {"command": check_command(command)}
     said = {word: value for word, value in words.items() if value is not None and value != []}
     for word, value in said.items():
         if word in _MANY or word in _IGNORED:
@@ -44,10 +44,15 @@ def read_settings(
     return check(Settings(**fields))
 
 
-def _command(command: tuple[str, ...]) -> tuple[str, ...]:
-    if any("\0" in word for word in command):
-        raise UsageError("a command's words cannot hold a NUL byte")
-    return tuple(command)
+def check_command(command: Iterable[str]) -> tuple[str, ...]:
+    """Return *command* when its words can be an argv."""
+    words = tuple(command)
+    for word in words:
+        if not isinstance(word, str):
+            raise UsageError(f"a command's words must be strings, not {word!r}")
+        if "\0" in word:
+            raise UsageError("a command's words cannot hold a NUL byte")
+    return words
 
 
 # --- one word, one field -------------------------------------------------------------------------
@@ -59,7 +64,7 @@ def _same(value: Any) -> Any:
 
 def _entrypoint(value: str | list[str]) -> tuple[str, ...]:
     # The command line has one word; Python may have several.
-    return _command(tuple([value] if isinstance(value, str) and value else value))
+    return check_command(tuple([value] if isinstance(value, str) and value else value))
 
 
 def _cwd(value: str) -> str:

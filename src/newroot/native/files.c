@@ -83,8 +83,7 @@ step_make_symlink (struct run *run, struct step *step)
   int parent CLEANUP_FD = open_parent (run, step, text_of (step, step->a), &name);
   if (parent < 0)
     return parent;
-  return unless_there (step,
-                       attempt (run, __NR_symlinkat, text_of (step, step->b), parent, name));
+  return unless_there (step, attempt (run, __NR_symlinkat, text_of (step, step->b), parent, name));
 }
 
 /* A /proc of our own that nobody can have mounted anything on: what is under the
@@ -101,9 +100,8 @@ open_private_proc (struct run *run, const char *name)
   int proc CLEANUP_FD = (int)attempt (run, __NR_fsmount, context, FSMOUNT_CLOEXEC, 0);
   if (proc < 0)
     return proc;
-  struct open_how how
-      = { .flags = O_WRONLY | O_CLOEXEC,
-          .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV };
+  struct open_how how = { .flags = O_WRONLY | O_CLOEXEC,
+                          .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV };
   return (int)attempt (run, __NR_openat2, proc, name, &how, sizeof how);
 }
 

@@ -59,8 +59,7 @@ step_set_user (struct run *run, struct step *step)
 static int
 raise_ambient (struct run *run, uint64_t ambient)
 {
-  long done
-      = attempt (run, __NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+  long done = attempt (run, __NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
   for (int cap = 0; done >= 0 && cap < 64; cap++)
     if (ambient >> cap & 1)
       done = attempt (run, __NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);

@@ -46,8 +46,7 @@ set_option (struct run *run, int context, char *option)
   if (*value == 0)
     return (int)attempt (run, __NR_fsconfig, context, FSCONFIG_SET_FLAG, option, NULL, 0);
   *value = 0;
-  int done
-      = (int)attempt (run, __NR_fsconfig, context, FSCONFIG_SET_STRING, option, value + 1, 0);
+  int done = (int)attempt (run, __NR_fsconfig, context, FSCONFIG_SET_STRING, option, value + 1, 0);
   *value = '=';
   return done;
 }
@@ -86,15 +85,26 @@ put (struct run *run, int mount, int target)
 }
 
 static int
+change_mount (struct run *run, int mount, struct mount_attr change, int recursive)
+{
+  if (!change.attr_set && !change.attr_clr && !change.propagation)
+    return 0;
+  unsigned flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
+  return (int)attempt (run, __NR_mount_setattr, mount, "", flags, &change, sizeof change);
+}
+
+/* x: attributes to set, y: to clear, z: propagation.  Each may be for this mount alone or
+ * for those below it too. */
+static int
 set_attributes (struct run *run, int mount, const struct step *step)
 {
-  struct mount_attr attributes
-      = { .attr_set = step->x, .attr_clr = step->y, .propagation = step->z };
-  if (!attributes.attr_set && !attributes.attr_clr && !attributes.propagation)
-    return 0;
-  unsigned flags = AT_EMPTY_PATH | (step->flags & ATTR_RECURSIVE ? AT_RECURSIVE : 0);
-  return (int)attempt (run, __NR_mount_setattr, mount, "", flags, &attributes,
-                       sizeof attributes);
+  int done
+      = change_mount (run, mount, (struct mount_attr){ .attr_set = step->x, .attr_clr = step->y },
+                      step->flags & ATTR_RECURSIVE);
+  if (done < 0)
+    return done;
+  return change_mount (run, mount, (struct mount_attr){ .propagation = step->z },
+                       step->flags & PROPAGATION_RECURSIVE);
 }
 
 /* a: type, b: target, c: options (source among them); x: MOUNT_ATTR_*. */
@@ -128,15 +138,14 @@ step_mount_overlay (struct run *run, struct step *step)
   int context CLEANUP_FD = (int)attempt (run, __NR_fsopen, "overlay", FSOPEN_CLOEXEC);
   if (context < 0)
     return context;
-  if (step->c != 0 && (options[0] == NULL || set_option (run, context, options[0]) == -EINVAL))
+  long done = options[0] == NULL ? -ENAMETOOLONG : set_option (run, context, options[0]);
+  if (step->c != 0 && (done == -ENAMETOOLONG || done == -EINVAL))
     return (int)attempt (run, __NR_mount, "overlay", text_of (step, step->a), "overlay", step->y,
                          text_of (step, step->c));
 
-  if (options[0] == NULL)
-    return -ENAMETOOLONG;
-
   int mount CLEANUP_FD = -1;
-  long done = set_options (run, context, options + 1);
+  if (done >= 0)
+    done = set_options (run, context, options + 1);
   if (done >= 0)
     done = attempt (run, __NR_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
   if (done >= 0)
@@ -190,8 +199,7 @@ held_tree (struct run *run, uint32_t place)
 int
 step_bind_mount (struct run *run, struct step *step)
 {
-  int mount CLEANUP_FD
-      = step->d != 0 ? held_tree (run, step->d) : clone_of_source (run, step);
+  int mount CLEANUP_FD = step->d != 0 ? held_tree (run, step->d) : clone_of_source (run, step);
   if (mount < 0)
     return mount;
   enum kind kind;

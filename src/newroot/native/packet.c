@@ -41,8 +41,8 @@ long
 send_packet (int socket, const void *data, size_t size, int fd)
 {
   struct part part = { (void *)(uintptr_t)data, size };
-  struct control control = { offsetof (struct control, fds) + sizeof fd, SOL_SOCKET_, SCM_RIGHTS_,
-                             { fd } };
+  struct control control
+      = { offsetof (struct control, fds) + sizeof fd, SOL_SOCKET_, SCM_RIGHTS_, { fd } };
   struct message message = { .parts = &part, .part_count = 1 };
   if (fd >= 0)
     {

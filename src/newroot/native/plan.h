@@ -13,17 +13,17 @@
 struct run
 {
   struct plan *plan;
-  uint64_t born_in; /* CLONE_NEW*: namespaces that clone made already */
-  int report;       /* socket to Python, closed by exec */
-  int launcher;     /* pidfd: readable when the launcher is dead */
-  int root;         /* the new root, O_PATH; -1 before STEP_USE_ROOT */
-  int passed;       /* descriptors 3 … 3+passed-1 belong to the command */
-  int null;         /* the host's /dev/null, O_PATH; -1 before the first mask */
-  int empty;        /* an empty read-only tmpfs; -1 before the first masked directory */
+  uint64_t born_in;     /* CLONE_NEW*: namespaces that clone made already */
+  int report;           /* socket to Python, closed by exec */
+  int launcher;         /* pidfd: readable when the launcher is dead */
+  int root;             /* the new root, O_PATH; -1 before STEP_USE_ROOT */
+  int passed;           /* descriptors 3 … 3+passed-1 belong to the command */
+  int null;             /* the host's /dev/null, O_PATH; -1 before the first mask */
+  int empty;            /* an empty read-only tmpfs; -1 before the first masked directory */
   int trees[MAX_TREES]; /* by STEP_HOLD_TREE; 0 is none */
-  uint32_t index;   /* of the step that runs */
-  uint32_t call;    /* the last call that failed */
-  uint32_t flags;   /* of the request */
+  uint32_t index;       /* of the step that runs */
+  uint32_t call;        /* the last call that failed */
+  uint32_t flags;       /* of the request */
   char log[sizeof ((struct report *)0)->log];
 };
 

@@ -75,8 +75,7 @@ now_ns (void)
 void
 send_report (const struct run *run, uint32_t kind, int error)
 {
-  struct report report
-      = { .kind = kind, .index = run->index, .error = error, .call = run->call };
+  struct report report = { .kind = kind, .index = run->index, .error = error, .call = run->call };
   memcpy (report.log, run->log, sizeof report.log);
   send_packet (run->report, &report, sizeof report, -1);
 }
@@ -94,11 +93,11 @@ static int
 run_step (struct run *run, struct step *step)
 {
   if (!(run->flags & WANT_TIMES))
-    return functions[step->op] (run, step);
+    return functions[step->op](run, step);
   if (step->op == STEP_EXEC)
     send_times (run);
   uint64_t start = now_ns ();
-  int done = functions[step->op] (run, step);
+  int done = functions[step->op](run, step);
   times.ns[run->index] = now_ns () - start;
   return done;
 }

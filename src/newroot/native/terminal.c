@@ -39,9 +39,8 @@ show_as_console (struct run *run, const struct step *step, int slave)
   int target CLEANUP_FD = open_target (run, step, "/dev/console", FILE);
   if (target < 0)
     return target;
-  int mount CLEANUP_FD
-      = (int)attempt (run, __NR_open_tree, slave, "",
-                      OPEN_TREE_CLOEXEC | OPEN_TREE_CLONE | AT_EMPTY_PATH);
+  int mount CLEANUP_FD = (int)attempt (run, __NR_open_tree, slave, "",
+                                       OPEN_TREE_CLOEXEC | OPEN_TREE_CLONE | AT_EMPTY_PATH);
   if (mount < 0)
     return mount;
   return (int)attempt (run, __NR_move_mount, mount, "", target, "",

@@ -86,13 +86,14 @@ enum op
 /* Flags of a step. */
 enum
 {
-  ON_HOST = 1,        /* the target is a path of the host, not below the new root */
-  MAKE_TARGET = 2,    /* make the target when it is missing */
-  IF_PRESENT = 4,     /* a missing target is no error */
-  RECURSIVE = 8,      /* bind: the mounts below the source too */
-  ATTR_RECURSIVE = 16, /* attributes: on the mounts below too */
-  NO_SYMLINKS = 32,    /* no component of the target may be a symlink */
-  KEEP_GROUPS = 64     /* user: setgroups is denied here, user_namespaces(7) */
+  ON_HOST = 1,                /* the target is a path of the host, not below the new root */
+  MAKE_TARGET = 2,            /* make the target when it is missing */
+  IF_PRESENT = 4,             /* a missing target is no error */
+  RECURSIVE = 8,              /* bind: the mounts below the source too */
+  ATTR_RECURSIVE = 16,        /* attributes: on the mounts below too */
+  NO_SYMLINKS = 32,           /* no component of the target may be a symlink */
+  KEEP_GROUPS = 64,           /* user: setgroups is denied here, user_namespaces(7) */
+  PROPAGATION_RECURSIVE = 128 /* propagation: of the mounts below too */
 };
 
 /* Python -> launcher, one packet with the descriptors beside it: the fixed ones in this

@@ -24,9 +24,8 @@ PLAN_HEAD = Struct("=QII")  #: struct plan
 STEP_HEAD = Struct("=IHHIIIIQQQ")  #: struct step
 MOST_STEPS = 1024  #: MAX_STEPS
 
-ON_HOST, MAKE_TARGET, IF_PRESENT, RECURSIVE, ATTR_RECURSIVE, NO_SYMLINKS, KEEP_GROUPS = (
-    1 << bit for bit in range(7)
-)
+ON_HOST, MAKE_TARGET, IF_PRESENT, RECURSIVE = 1, 2, 4, 8
+ATTR_RECURSIVE, NO_SYMLINKS, KEEP_GROUPS, PROPAGATION_RECURSIVE = 16, 32, 64, 128
 
 NAMESPACES: dict[str, int] = {
     "mount": k.CLONE_NEWNS,
@@ -164,7 +163,7 @@ def _set_namespace(step: s.SetNamespace, t: _Text) -> bytes:
 
 def _set_propagation(step: s.SetPropagation, t: _Text) -> bytes:
     bits, recursive = propagation_bits(step.propagation)
-    flags = _place(step) | (ATTR_RECURSIVE if recursive else 0)
+    flags = _place(step) | (PROPAGATION_RECURSIVE if recursive else 0)
     return _head(8, t, flags, a=t.string(step.target), z=bits)
 
 
@@ -191,8 +190,9 @@ def _bind_mount(step: s.BindMount, t: _Text) -> bytes:
     set_, clear = attribute_bits(step.flags)
     bits, recursive = propagation_bits(step.propagation) if step.propagation else (0, False)
     held = 0 if step.place is None else step.place + 1
+    flags = _place(step) | (PROPAGATION_RECURSIVE if recursive else 0)
     a, b = t.string(step.source), t.string(step.target)
-    return _head(13, t, _place(step), a=a, b=b, d=held, x=set_, y=clear, z=bits)
+    return _head(13, t, flags, a=a, b=b, d=held, x=set_, y=clear, z=bits)
 
 
 def _set_attr(step: s.SetAttr, t: _Text) -> bytes:

@@ -14,31 +14,46 @@ from newroot.plan import steps as s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from newroot.plan.host import Host
     from newroot.plan.launcher import Report
 
+#: A command may have a million words, and an overlay 500 layers; a message is for reading.
+_MOST_WORDS = 400
 
-def step_error(plan: s.Plan, report: Report) -> StepError:
-    """The error for a failed step."""
-    step = plan.steps[report.index] if report.index < len(plan.steps) else s.Wait(reason="?")
-    name = errno.errorcode.get(report.error, str(report.error))
-    words = step.explain()
+
+def step_error(plan: s.Plan, report: Report, host: Host | None = None) -> StepError:
+    """The error for a failed step.  *host* is what a diagnosis looks at: by default, this one."""
+    from newroot.plan.diagnose import Failure, diagnose
+
+    index = min(report.index, len(plan.steps) - 1)
+    words = plan.steps[index].explain()
     log = "; ".join(line.split(" ", 1)[-1] for line in report.log.splitlines() if line)
+    call = call_name(report.call)
+    found = diagnose(Failure(plan, index, report.error, call=call, log=log, host=host))
+    name = errno.errorcode.get(report.error, str(report.error))
+    cause = found.cause if found is not None and found.cause else os.strerror(report.error)
     said = f" [kernel: {log}]" if log else ""
-    place = f"step {report.index + 1} of {len(plan.steps)}"
-    from newroot.plan.diagnose import hint_for
-
+    place = f"step {index + 1} of {len(plan.steps)}"
     return StepError(
-        f"{place}, {words}: {os.strerror(report.error)} ({name}){said}",
+        f"{place}, {shorten(words)}: {shorten(cause)} ({name}){said}",
         errno=report.error,
         step=words,
-        index=report.index + 1,
+        index=index + 1,
         total=len(plan.steps),
         kernel_log=log,
-        hint=hint_for(plan, step, report.error, log, call_name(report.call)),
+        hint=None if found is None else shorten(found.remedy),
     )
 
 
-#: The calls that steps make, by their numbers on this machine.
+def shorten(words: str) -> str:
+    """*words* on one line, the middle left out when they are very many."""
+    if len(words) > _MOST_WORDS:
+        half = _MOST_WORDS // 2
+        left = len(words) - 2 * half
+        words = f"{words[:half]} … {left} more characters … {words[-half:]}"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
+
+
 def call_name(number: int) -> str:
     """The name of a system call, ``""`` for 0 or one that is not known."""
     if not number:

@@ -148,9 +148,7 @@ def _bind_steps(
     return (bind, *_recursive(options, target))
 
 
-def _overlay_steps(
-    options: Options, target: str, pointer: str, scratch: str
-) -> tuple[s.Step, ...]:
+def _overlay_steps(options: Options, target: str, pointer: str, scratch: str) -> tuple[s.Step, ...]:
     """An overlay of directories of the host, put together aside and then bound.
 
     Without an upper directory what is written is forgotten with the container.

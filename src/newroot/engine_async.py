@@ -10,17 +10,16 @@ from newroot.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import IO, Any
 
     from newroot.container.process import Process, Result
-    from newroot.engine import Engine
 
 _PIECE = 65536
 
 
 async def run_async(
-    engine: Engine,
+    popen: Callable[..., Process],
     image: str | None,
     command: Sequence[str] | str,
     *,
@@ -40,16 +39,19 @@ async def run_async(
         if "stdin" in arguments:
             raise UsageError("input goes without stdin")
         arguments["stdin"] = PIPE
-    process = engine.popen(image, command, _wait=False, **arguments)
+    process = popen(image, command, _wait=False, **arguments)
     data = input.encode() if isinstance(input, str) else input or b""
     try:
         out, err = await _to_end(process, data, timeout)
     except BaseException:
         # Also CancelledError: whoever gave up waiting does not want it to go on.
         process.kill()
+        try:
+            await _wait_readable_until(process)
+        finally:
+            process.close()  # waits also when this is cancelled once more
         raise
     finally:
-        engine.forget(process)
         process.close_pipes()
     result = process.result(*((_decode(out), _decode(err)) if text else (out, err)))
     if check:
@@ -66,7 +68,7 @@ async def _to_end(
     try:
         try:
             await asyncio.wait_for(asyncio.shield(ended), timeout)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             process.end_by_timeout()
             await ended
         out, err = await asyncio.gather(*readers)

@@ -1,0 +1,121 @@
+"""An OCI bundle is run: a directory with a config.json and a root filesystem beside it.
+
+The same plan, launcher and process as for ``newroot run``; only what was decided there stands in
+the config here.
+"""
+
+from __future__ import annotations
+
+import os
+
+from newroot.container.compile import Situation, compile
+from newroot.container.process import Cleanup, Process
+from newroot.errors import NotFound, SpecError
+from newroot.plan import encode
+from newroot.rootfs.cgroup_mount import CgroupView
+from newroot.rootfs.root import Root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from newroot.container.start import Stdio
+    from newroot.container.storage import Claim, ContainerStorage
+    from newroot.isolation.cgroups.cgroup import Cgroup
+    from newroot.isolation.cgroups.detect import CgroupHost
+    from newroot.plan.launcher import Ended, Launcher
+
+
+def start_bundle(
+    config: dict[str, Any],
+    bundle: str,
+    claim: Claim,
+    storage: ContainerStorage,
+    launcher: Launcher,
+    stdio: Stdio,
+    *,
+    switch: str = "pivot",
+    terminal_size: tuple[int, int] = (0, 0),
+) -> Process:
+    """Start *config*'s process.  *claim* is released when it has ended, or could not start."""
+    cgroup: Cgroup | None = None
+    try:
+        rootfs = os.path.join(bundle, config["root"]["path"])
+        if not os.path.isdir(rootfs):
+            raise NotFound(f"no root filesystem at {rootfs}", hint="root.path in config.json")
+        from newroot.isolation.cgroups.detect import detect
+
+        host = detect()
+        cgroup = _make_cgroup(config, claim, host)
+        plan = compile(
+            config,
+            Root(directory=os.path.abspath(rootfs), scratch=storage.mount_point),
+            Situation(
+                cgroups=_view(cgroup, host),
+                cgroup_procs=cgroup.procs_paths if cgroup else (),
+                seccomp=_seccomp(config),
+                switch=switch,  # type: ignore[arg-type]
+                bundle=os.path.abspath(bundle),
+                terminal_size=terminal_size,
+                may_make_nodes=os.geteuid() == 0,
+            ),
+        )
+        first = plan.steps[0]
+        launch = launcher.launch(
+            encode.encode(plan),
+            encode.clone_flags(getattr(first, "namespaces", ())),
+            stdio.fds,
+            held=(claim.fd,),
+        )
+    except BaseException:
+        _end(claim, cgroup)
+        raise
+    finally:
+        for fd in stdio.theirs:
+            os.close(fd)
+
+    def release(ended: Ended | None) -> None:
+        _end(claim, cgroup)
+
+    oom_kills = cgroup.oom_kills if cgroup is not None else lambda: 0
+    argv = tuple(config["process"]["args"])
+    return Process(
+        launch, lambda: plan, Cleanup(oom_kills=oom_kills, release=release), argv, stdio.pipes
+    )
+
+
+def _end(claim: Claim, cgroup: Cgroup | None) -> None:
+    if cgroup is not None:
+        cgroup.remove()
+    claim.release(remove=True)
+
+
+def _make_cgroup(config: dict[str, Any], claim: Claim, host: CgroupHost) -> Cgroup | None:
+    linux = config.get("linux") or {}
+    resources, path = linux.get("resources") or {}, linux.get("cgroupsPath")
+    if not resources and path is None:
+        return None
+    from newroot.isolation.cgroups.cgroup import Cgroup
+
+    where = path or host.default_path(claim.id)
+    claim.write_state(cgroup=where)
+    return Cgroup.create(where, resources, host=host)
+
+
+def _view(cgroup: Cgroup | None, host: CgroupHost) -> CgroupView:
+    if cgroup is None or host.mode == "v2":
+        return CgroupView(unified=host.unified is not None)
+    return CgroupView(
+        v1=tuple(p.hierarchy.controllers for p in cgroup.places if p.hierarchy.version == 1)
+    )
+
+
+def _seccomp(config: dict[str, Any]) -> tuple[bytes, int] | None:
+    seccomp = (config.get("linux") or {}).get("seccomp")
+    if seccomp is None:
+        return None
+    if "listenerPath" in seccomp:
+        raise SpecError("a listener is not supported yet", pointer="/linux/seccomp/listenerPath")
+    from newroot.isolation.seccomp import compile_filter
+
+    return compile_filter(seccomp)

@@ -1,0 +1,113 @@
+"""A bundle's config.json, read and checked: runtime-spec, config.md.
+
+Checked is the shape: what is a string, a list, a number.  What a value means is checked by who
+uses it.  Properties that are not known are ignored, as the specification asks (Extensibility).
+"""
+
+from __future__ import annotations
+
+from newroot.errors import NotFound, SpecError, SyscallError
+from newroot.oci import json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_STRINGS = [str]
+_NAMES = {"*": str}
+_MAPPING = [{"containerID": int, "hostID": int, "size": int}]
+
+#: A type, a list of one shape, or an object of some properties; ``*`` is any other property.
+SHAPE: dict[str, Any] = {
+    "ociVersion": str,
+    "hostname": str,
+    "domainname": str,
+    "annotations": _NAMES,
+    "root": {"path": str, "readonly": bool},
+    "mounts": [{"destination": str, "type": str, "source": str, "options": _STRINGS}],
+    "process": {
+        "terminal": bool,
+        "cwd": str,
+        "args": _STRINGS,
+        "env": _STRINGS,
+        "noNewPrivileges": bool,
+        "oomScoreAdj": int,
+        "user": {"uid": int, "gid": int, "umask": int, "additionalGids": [int]},
+        "capabilities": {"*": _STRINGS},
+        "rlimits": [{"type": str, "soft": int, "hard": int}],
+    },
+    "linux": {
+        "namespaces": [{"type": str, "path": str}],
+        "uidMappings": _MAPPING,
+        "gidMappings": _MAPPING,
+        "devices": [
+            {
+                "path": str,
+                "type": str,
+                "major": int,
+                "minor": int,
+                "fileMode": int,
+                "uid": int,
+                "gid": int,
+            }
+        ],
+        "cgroupsPath": str,
+        "resources": {},
+        "sysctl": _NAMES,
+        "seccomp": {},
+        "maskedPaths": _STRINGS,
+        "readonlyPaths": _STRINGS,
+        "rootfsPropagation": str,
+    },
+}
+
+_WORDS = {str: "a string", int: "a number", bool: "true or false", dict: "an object"}
+
+
+def read_config(path: str) -> dict[str, Any]:
+    """Read and check the config at *path*.
+
+    Raises NotFound, UsageError for what is no JSON, SpecError for a wrong value.
+    """
+    try:
+        with open(path, "rb") as file:
+            value = json.loads(file.read(), what=path)
+    except FileNotFoundError:
+        raise NotFound(
+            f"no {path}", hint="a bundle is a directory with a config.json: newroot-oci spec"
+        ) from None
+    except OSError as error:
+        raise SyscallError(
+            f"read {path}: {error.strerror}", errno=error.errno or 0, call="open", target=path
+        ) from error
+    _check(value, SHAPE, "")
+    for key in ("ociVersion", "root", "process"):
+        if key not in value:
+            raise SpecError("missing", pointer=f"/{key}")
+    if not value["root"].get("path"):
+        raise SpecError("missing", pointer="/root/path")
+    config: dict[str, Any] = value
+    return config
+
+
+def _check(value: object, shape: Any, pointer: str) -> None:
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            raise SpecError("expected a list", pointer=pointer)
+        for index, item in enumerate(value):
+            _check(item, shape[0], f"{pointer}/{index}")
+    elif isinstance(shape, dict):
+        _check_object(value, shape, pointer)
+    elif not isinstance(value, shape) or (shape is int and isinstance(value, bool)):
+        raise SpecError(f"expected {_WORDS[shape]}", pointer=pointer)
+    elif shape is str and "\0" in str(value):
+        raise SpecError("a NUL byte in a string", pointer=pointer)
+
+
+def _check_object(value: object, shape: dict[str, Any], pointer: str) -> None:
+    if not isinstance(value, dict):
+        raise SpecError(f"expected {_WORDS[dict]}", pointer=pointer)
+    for key, member in value.items():
+        wanted = shape.get(key, shape.get("*"))
+        if wanted is not None and member is not None:
+            _check(member, wanted, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}")
