@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 
 
 def _remove(parsed: Parsed, context: Context) -> int:
+    from newroot.engine import Engine
     from newroot.images.reference import familiar
-    from newroot.images.store import ImageStore
 
-    store = ImageStore(context.root)
+    engine = Engine(context.root, run_root=context.run_root)
+    force = parsed.is_set("force")
 
     def remove(name: str) -> None:
         try:
-            removed = store.remove(name)
+            removed = engine.remove_image(name, force=force)
         except NotFound:
-            if parsed.is_set("force"):
+            if force:
                 return
             raise
         for untagged in removed.untagged:
@@ -38,6 +39,13 @@ REMOVE = Verb(
     name="rmi",
     summary=VERBS["rmi"][1],
     run=_remove,
-    flags=(Flag(name="force", short="f", help="Do not mind an image that is not there"),),
+    flags=(
+        Flag(
+            name="force",
+            short="f",
+            help="Also an image that containers stand on, whose layers then stay for them; do not "
+            "mind one that is not there",
+        ),
+    ),
     positionals=(Positional(name="IMAGE", repeat=True, completes="image"),),
 )

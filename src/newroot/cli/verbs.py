@@ -25,6 +25,8 @@ class Context:
 #: name -> (``module:TABLE``, summary, heading in the help).  A summary is the table's own.
 VERBS: dict[str, tuple[str, str, str]] = {
     "run": ("run:RUN", "Run a command in a new container", "Containers"),
+    "ps": ("ps:LIST", "List containers", "Containers"),
+    "rm": ("rm:REMOVE", "Remove containers", "Containers"),
     "images": ("images:LIST", "List images", "Images"),
     "import": ("import_:IMPORT", "Make an image of a root file system in a tar", "Images"),
     "load": ("load:LOAD", "Load images from an archive or a layout", "Images"),
@@ -47,6 +49,11 @@ VERBS: dict[str, tuple[str, str, str]] = {
 #: Docker's other names for the same verbs.
 ALIASES = {
     "container run": "run",
+    "container ls": "ps",
+    "container list": "ps",
+    "container ps": "ps",
+    "container rm": "rm",
+    "container remove": "rm",
     "image ls": "images",
     "image list": "images",
     "image import": "import",
