@@ -41,14 +41,14 @@ def _try(scene: Scene, data: bytes) -> None:
         assert Path(image.layers[0]).is_dir()
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(members, min_size=1, max_size=8))
 def test_no_arrangement_of_links_leads_out(entries):
     with tempfile.TemporaryDirectory() as directory:
         _try(Scene(Path(directory)), made.of(*entries))
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_no_damage_to_an_archive_gives_more_than_an_error(data):
     whole = bytearray(
