@@ -9,6 +9,8 @@ nothing.  Inside the house nobody imports this module.
 
 from __future__ import annotations
 
+import _thread
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,19 +108,21 @@ def __dir__() -> list[str]:
 
 
 _engine: Engine | None = None
+_engine_lock = _thread.allocate_lock()
 
 
 def _default_engine() -> Engine:
     """The engine of the functions below: made when first needed, closed when Python ends."""
     global _engine
-    if _engine is None:
-        import atexit
+    with _engine_lock:
+        if _engine is None:
+            import atexit
 
-        from newroot.engine import Engine
+            from newroot.engine import Engine
 
-        _engine = Engine()
-        atexit.register(_engine.close)
-    return _engine
+            _engine = Engine()
+            atexit.register(_engine.close)
+        return _engine
 
 
 def run(image: str | None = None, command: Sequence[str] = (), **arguments: Any) -> Result:

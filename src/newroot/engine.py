@@ -154,10 +154,6 @@ class Engine:
         Raises UsageError, NotFound or SpecError for what was asked, StepError when the container
         could not be made.  A command that is not there is a result: ``fault`` is ``start``.
         """
-        if words.get("tty") or (settings is not None and settings.terminal):
-            raise UsageError(
-                "run() has nobody at a terminal", hint="popen() has, at its terminal_fd"
-            )
         if capture_output:
             if stdout is not None or stderr is not None:
                 raise UsageError("capture_output goes with neither stdout nor stderr")
@@ -214,6 +210,10 @@ class Engine:
             wanted = _settings(words, command)
         elif words or command:
             raise UsageError("settings go without command and words: they hold both")
+        if wanted.terminal and not _wait:
+            raise UsageError(
+                "run() has nobody at a terminal", hint="popen() has: see its terminal_fd"
+            )
         process = self._starter.start(wanted, source, open_stdio(stdin, stdout, stderr))
         process.on_end = self.forget
         self._processes.add(process)

@@ -238,7 +238,7 @@ class Process:
                 return self._launch.read_started(block=block) and self._tell_pid()
             ended = self._launch.read_ended(block=False)
         except NewrootError as error:  # the launcher is gone, and the container with it
-            self._launch.kill(SIGKILL)  # unless it has undone its wish to die with its parent
+            self._launch.end()
             self._lost = error
             self._finish(None)
             raise

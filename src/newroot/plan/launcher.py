@@ -33,6 +33,7 @@ _PACKET = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
 _LARGEST = 16384  # a times report: struct report and MAX_STEPS numbers
 _FIRST_FREE = 10  # above the numbers that newroot-init's descriptors are put at
 _MFD_EXEC = 0x10
+_PATIENCE_MS = 10_000  # a process that does not die of SIGKILL waits for hardware
 
 
 @record
@@ -185,6 +186,16 @@ class Launch:
                 _signal.pidfd_send_signal(self.pidfd, signal)
             except ProcessLookupError:
                 pass
+
+    def end(self) -> None:
+        """Without a launcher: kill the container, should it not want to die, and see it dead."""
+        self.kill(9)
+        if self.pidfd >= 0:
+            import select
+
+            poll = select.poll()
+            poll.register(self.pidfd, select.POLLIN)
+            poll.poll(_PATIENCE_MS)
 
     def close(self) -> None:
         self._report.close()
