@@ -161,13 +161,14 @@ def _spec(parsed: Parsed, context: Context) -> int:
     import json
 
     from newroot.container.config import make_config
+    from newroot.container.devices import Found
     from newroot.container.settings import Settings
     from newroot.errors import AlreadyExists
     from newroot.isolation.users import User
 
     path = os.path.join(parsed.text("bundle") or ".", "config.json")
     settings = Settings(command=("sh",), readonly_root=True, terminal=True)
-    config = make_config(settings, {}, user=User(), hostname="newroot", mounts=[], devices=[])
+    config = make_config(settings, {}, user=User(), hostname="newroot", mounts=[], devices=Found())
     try:
         with open(path, "x", encoding="utf-8") as file:
             json.dump(config, file, indent=1)

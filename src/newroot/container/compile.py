@@ -58,7 +58,7 @@ def compile(config: dict[str, Any], root: Root, situation: Situation) -> s.Plan:
         *hold_steps(config.get("mounts") or []),
         *roots.assemble(root),
         *_mounts(config, root, situation),
-        *_devices(linux, situation),
+        *_devices(config, situation),
         *_terminal(process, situation),
         *_protect(linux),
         *_system(config, linux, spaces),
@@ -96,12 +96,19 @@ def _mounts(config: dict[str, Any], root: Root, situation: Situation) -> tuple[s
     return tuple(steps)
 
 
-def _devices(linux: dict[str, Any], situation: Situation) -> tuple[s.Step, ...]:
-    may = situation.may_make_nodes
+def _devices(config: dict[str, Any], situation: Situation) -> tuple[s.Step, ...]:
+    linux = config.get("linux") or {}
+    may = situation.may_make_nodes and not _is_nodev(config, "/dev")
     asked: list[s.Step] = []
     for index, device in enumerate(linux.get("devices") or []):
         asked += devices.device_steps(device, f"/linux/devices/{index}", may_make_nodes=may)
     return (*devices.default_device_steps(may_make_nodes=may), *asked)
+
+
+def _is_nodev(config: dict[str, Any], target: str) -> bool:
+    """Whether device nodes on the config's mount at *target* do not work."""
+    mounts = (m for m in config.get("mounts") or [] if m.get("destination") == target)
+    return any("nodev" in (m.get("options") or []) for m in mounts)
 
 
 def _terminal(process: dict[str, Any], situation: Situation) -> tuple[s.Step, ...]:

@@ -1,6 +1,6 @@
 """Settings and an image's configuration become an OCI config: runtime-spec, config.md.
 
-Pure.  Whatever has to be looked up first (users, volumes, host devices) comes in as arguments.
+Whatever has to be looked up first (users, volumes, host devices) comes in as arguments.
 The precedence is Docker's: the image's words, then the user's on top.
 """
 
@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from newroot.container.devices import Found
     from newroot.container.settings import Mount, Settings
     from newroot.isolation.users import User
 
@@ -35,13 +36,13 @@ def make_config(
     user: User,
     hostname: str,
     mounts: list[dict[str, Any]],
-    devices: list[dict[str, Any]],
+    devices: Found,
     rootless: bool = False,
 ) -> dict[str, Any]:
     """The OCI config of a container.
 
     *image* is the ``config`` object of an OCI image, empty for a plain directory.  *mounts* are
-    those asked for, with their sources found; *devices* those of ``--device``, looked at.
+    those asked for, with their sources found; *devices* the host's, looked at.
 
     Raises UsageError when there is nothing to run, or for an unknown capability.
     """
@@ -50,12 +51,15 @@ def make_config(
             add=settings.cap_add, drop=settings.cap_drop, privileged=settings.privileged
         )
     )
+    if settings.privileged or capabilities.ALL in settings.cap_add:
+        may = frozenset(capabilities.held())  # all of them is all that there are to give
+        caps = [cap for cap in caps if cap in may]
     return {
         "ociVersion": OCI_VERSION,
         "process": _process(settings, image, user, hostname, caps),
         "root": {"path": "rootfs", "readonly": settings.readonly_root},
         **({"hostname": hostname} if settings.uts == "private" else {}),
-        "mounts": _mounts(settings, mounts, rootless),
+        "mounts": _mounts(settings, mounts + list(devices.mounts), rootless),
         "linux": _linux(settings, devices),
         "annotations": dict(settings.annotations),
     }
@@ -127,11 +131,11 @@ def _namespaces(settings: Settings) -> list[dict[str, str]]:
     return [{"type": kind} for kind in ("mount", *kinds, *network)]
 
 
-def _linux(settings: Settings, devices: list[dict[str, Any]]) -> dict[str, Any]:
+def _linux(settings: Settings, devices: Found) -> dict[str, Any]:
     found: dict[str, Any] = {
         "namespaces": _namespaces(settings),
-        "resources": resources(settings),
-        "devices": devices,
+        "resources": resources(settings, devices),
+        "devices": list(devices.nodes),
         "sysctl": dict(settings.sysctls),
         "maskedPaths": _protected(settings, defaults.MASKED_PATHS) + list(settings.masked),
         "readonlyPaths": _protected(settings, defaults.READONLY_PATHS),
@@ -145,9 +149,9 @@ def _protected(settings: Settings, paths: tuple[str, ...]) -> list[str]:
     return [path for path in paths if path not in settings.unmasked]
 
 
-def resources(settings: Settings) -> dict[str, Any]:
+def resources(settings: Settings, devices: Found) -> dict[str, Any]:
     """``linux.resources``: only what was asked for."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"devices": list(devices.rules)} if devices.rules else {}
     if settings.memory_bytes is not None:
         # Docker's default: as much swap again as memory.
         found["memory"] = {"limit": settings.memory_bytes, "swap": 2 * settings.memory_bytes}
@@ -177,9 +181,14 @@ def _mounts(
     return kept + sorted(asked, key=lambda mount: mount["destination"].count("/"))
 
 
-def oci_mount(mount: Mount, source: str | None) -> dict[str, Any]:
-    """One mount that was asked for, with its *source* found, as OCI says it."""
+def oci_mount(mount: Mount, source: str | None, *, nodev: bool) -> dict[str, Any]:
+    """One mount that was asked for, with its *source* found, as OCI says it.
+
+    With *nodev* no device node on it works, whoever made it.
+    """
     options = list(mount.options)
+    if nodev:
+        options.append("rnodev" if mount.type in ("bind", "volume") else "nodev")
     if mount.readonly:
         options.append("rro" if mount.recursive_readonly else "ro")
     if mount.type in ("bind", "volume"):

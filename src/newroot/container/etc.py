@@ -39,7 +39,7 @@ def mounts(scratch: str, taken: set[str]) -> list[dict[str, Any]]:
             "destination": f"/etc/{name}",
             "type": "bind",
             "source": f"{scratch}/{name}",
-            "options": ["bind"],
+            "options": ["bind", "nodev"],
         }
         for name in NAMES
         if f"/etc/{name}" not in taken

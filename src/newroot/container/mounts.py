@@ -47,9 +47,11 @@ def find_sources(
                     anonymous.append(str(named.source))
                 if make:
                     holds.append(volumes.hold(str(named.source), anonymous=named is not mount))
-                mounts.append(_volume(named, source, volumes, make))
+                data = _volume(named, source, volumes, make)
+                mounts.append(oci_mount(named, data, nodev=not settings.privileged))
             else:
-                mounts.append(oci_mount(mount, _checked(mount, make)))
+                found = _checked(mount, make)
+                mounts.append(oci_mount(mount, found, nodev=not settings.privileged))
     except BaseException:
         for fd in holds:
             os.close(fd)
@@ -85,14 +87,15 @@ def _checked(mount: Mount, make: bool) -> str | None:
     return mount.source
 
 
-def _volume(mount: Mount, source: Source, volumes: VolumeStore, make: bool) -> dict[str, Any]:
+def _volume(mount: Mount, source: Source, volumes: VolumeStore, make: bool) -> str:
+    """The volume's directory, filled when it is empty."""
     name = str(mount.source)
     if make and mount.copy_up and source.layers:
         volumes.fill(name, source.layers, mount.target)
     data = volumes.data_path(name)
     if mount.subpath is not None and make:
         data = _below(data, mount.subpath, name)
-    return oci_mount(mount, data)
+    return data
 
 
 def _below(data: str, subpath: str, name: str) -> str:

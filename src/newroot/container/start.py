@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 
 from newroot.container import config as configs
-from newroot.container import devices, etc, mounts
+from newroot.container import etc, mounts
 from newroot.container.compile import Situation, command, compile
+from newroot.container.devices import find_devices
 from newroot.container.process import Cleanup, Process
 from newroot.errors import SyscallError, UsageError
 from newroot.isolation import users
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO, Any
 
+    from newroot.container.devices import Found
     from newroot.container.mounts import Sourced
     from newroot.container.settings import Settings
     from newroot.container.source import Source
@@ -89,6 +91,17 @@ class Stdio:
     theirs: tuple[int, ...] = ()  #: to be closed here once they are handed over
 
 
+@record
+class Parts:
+    """What was found and made for one container before its plan is drawn."""
+
+    sourced: Sourced
+    devices: Found
+    upper: tuple[str, str] | None = None  #: the upper and work directories, where they are on disk
+    cgroup: Cgroup | None = None
+    terminal_size: tuple[int, int] = (0, 0)
+
+
 class Starter:
     """Starts containers below one root.  May be used from several threads."""
 
@@ -109,12 +122,15 @@ class Starter:
         """The plan of a start that does not take place."""
         from newroot.container.storage import new_id
 
-        sourced = mounts.find_sources(settings, source, self._volumes, make=False)
         container_id = new_id()
         directory = self._storage.directory(container_id)
         on_disk = _upper_is_on_disk(settings, source)
-        upper = (f"{directory}/upper", f"{directory}/work") if on_disk else None
-        return self._draw(container_id, settings, source, sourced, upper, None).plan
+        parts = Parts(
+            sourced=mounts.find_sources(settings, source, self._volumes, make=False),
+            devices=find_devices(settings),
+            upper=(f"{directory}/upper", f"{directory}/work") if on_disk else None,
+        )
+        return self._draw(container_id, settings, source, parts).plan
 
     def start(
         self,
@@ -134,19 +150,26 @@ class Starter:
         self._storage.prepare()
         undo: list[Callable[[], object]] = []
         try:
+            found = find_devices(settings)
+            resources = configs.resources(settings, found)
             sourced = mounts.find_sources(settings, source, self._volumes)
             undo.append(lambda: _close(sourced.holds))
-            claim = self._claim(settings, source)
+            claim = self._claim(settings, source, resources)
             if claim is not None:
                 undo.append(lambda: claim.release(remove=True))
             container_id = claim.id if claim is not None else new_id()
-            cgroup = self._cgroup(settings, claim)
+            cgroup = self._cgroup(resources, claim)
             if cgroup is not None:
                 undo.append(cgroup.remove)
             upper = claim.make_upper() if claim and _upper_is_on_disk(settings, source) else None
-            blueprint = self._blueprint(
-                container_id, settings, source, sourced, upper, cgroup, terminal_size
+            parts = Parts(
+                sourced=sourced,
+                devices=found,
+                upper=upper,
+                cgroup=cgroup,
+                terminal_size=terminal_size,
             )
+            blueprint = self._blueprint(container_id, settings, source, parts)
             last = blueprint.command_for(container_id, settings, source.image)
             if claim is not None and not settings.remove:
                 self._keep_record(claim, settings, source, blueprint, sourced)
@@ -185,10 +208,10 @@ class Starter:
 
     # ---- what is found and made first ----
 
-    def _claim(self, settings: Settings, source: Source) -> Claim | None:
+    def _claim(self, settings: Settings, source: Source, resources: dict[str, Any]) -> Claim | None:
         """An entry on disk, where there will be something to find or to clean up."""
         on_disk = _upper_is_on_disk(settings, source)
-        if settings.remove and not on_disk and not configs.resources(settings):
+        if settings.remove and not on_disk and not resources:
             if settings.name is None:
                 return None
         return self._storage.claim(
@@ -199,8 +222,7 @@ class Starter:
             command=configs.arguments(settings, source.image),
         )
 
-    def _cgroup(self, settings: Settings, claim: Claim | None) -> Cgroup | None:
-        resources = configs.resources(settings)
+    def _cgroup(self, resources: dict[str, Any], claim: Claim | None) -> Cgroup | None:
         if not resources or claim is None:
             return None
         from newroot.isolation.cgroups.cgroup import Cgroup
@@ -224,17 +246,12 @@ class Starter:
         container_id: str,
         settings: Settings,
         source: Source,
-        sourced: Sourced,
-        upper: tuple[str, str] | None,
-        cgroup: Cgroup | None,
-        terminal_size: tuple[int, int],
+        parts: Parts,
     ) -> Blueprint:
-        key = (source.key, replace(settings, command=(), name=None), terminal_size)
+        key = (source.key, replace(settings, command=(), name=None), parts.terminal_size)
         found = self._blueprints.get(key)
-        if found is None or sourced.anonymous:
-            found = self._draw(
-                container_id, settings, source, sourced, upper, cgroup, terminal_size
-            )
+        if found is None or parts.sourced.anonymous:
+            found = self._draw(container_id, settings, source, parts)
             if len(self._blueprints) >= 256:  # a caller whose settings never repeat
                 self._blueprints.clear()
             self._blueprints[key] = found
@@ -245,11 +262,9 @@ class Starter:
         container_id: str,
         settings: Settings,
         source: Source,
-        sourced: Sourced,
-        upper: tuple[str, str] | None,
-        cgroup: Cgroup | None,
-        terminal_size: tuple[int, int] = (0, 0),
+        parts: Parts,
     ) -> Blueprint:
+        upper, cgroup = parts.upper, parts.cgroup
         hostname = settings.hostname or (
             container_id[:_SHORT] if settings.uts == "private" else os.uname().nodename
         )
@@ -260,8 +275,8 @@ class Starter:
             source.image,
             user=_find_user(settings, source),
             hostname=hostname,
-            mounts=etc.mounts(scratch, taken) + list(sourced.mounts),
-            devices=devices.find_devices(settings),
+            mounts=etc.mounts(scratch, taken) + list(parts.sourced.mounts),
+            devices=parts.devices,
         )
         root = Root(
             lower=source.lower,
@@ -272,6 +287,7 @@ class Starter:
             files=etc.files(hostname, network_is_host=settings.network == "host"),
             # Nothing of a throw-away upper needs to reach the disk: overlayfs.rst, Volatile mount.
             overlay_options=("volatile",) if upper and settings.remove else (),
+            flags=() if settings.privileged else ("nodev",),
         )
         situation = Situation(
             cgroups=self._view(cgroup),
@@ -279,7 +295,7 @@ class Starter:
             seccomp=_seccomp(settings, config),
             switch=settings.switch,
             init=settings.init,
-            terminal_size=terminal_size,
+            terminal_size=parts.terminal_size,
             may_make_nodes=self._may_make_nodes,
         )
         plan = compile(config, root, situation)

@@ -135,6 +135,13 @@ def last_cap() -> int:
         return NUMBERS["CAP_CHECKPOINT_RESTORE"]  # Linux 5.9, older than any kernel we run on
 
 
+def held() -> tuple[str, ...]:
+    """The capabilities that this process may hand on: its permitted set, capabilities(7)."""
+    with open("/proc/self/status", "rb") as file:
+        line = next(line for line in file if line.startswith(b"CapPrm:"))
+    return names(int(line[7:], 16))
+
+
 def mask(names: Iterable[str]) -> int:
     """The bits of *names*, which must be the kernel's own names."""
     bits = 0

@@ -297,11 +297,13 @@ def _is_below(path: str, top: str) -> bool:
 
 
 def _unsupported_upper(f: Failure) -> str | None:
-    """The file system of an upper that the host can see."""
+    """The file system of the upper: an overlay of the plan's own, or one that the host has."""
     upper = _overlay(f).upper
     if not upper:
         return None
-    kind = f.host.file_system(upper)
+    overlays = [step.target for step in f.before if isinstance(step, s.MountOverlay)]
+    on_overlay = any(_is_below(upper, target) for target in overlays)
+    kind = "overlay" if on_overlay else f.host.file_system(upper)
     return kind if kind in _NO_UPPER else None
 
 
@@ -607,7 +609,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="overlay-upper-without-xattr",
         steps=(s.MountOverlay,),
-        errors=("EINVAL", "EOPNOTSUPP", "EPERM"),
+        errors=("EINVAL", "ENOTSUP", "EPERM"),
         calls=("fsconfig", "mount"),
         find=_unsupported_upper,
         cause="the upper directory is on {found}, which cannot be an overlay's upper",
@@ -758,7 +760,7 @@ ROWS: tuple[Row, ...] = (
         errors=("EPERM",),
         find=_in_user_namespace,
         cause="this host does not let a user namespace mount overlays",
-        remedy="Linux has let it since 5.11: if the kernel is newer, a security module refuses "
+        remedy="it can since Linux 5.11; if the kernel is newer, a security module refuses "
         "(AppArmor: kernel.apparmor_restrict_unprivileged_userns)",
         proof="commit 459c7c565ac3, ovl: unprivieged mounts; user_namespaces(7)",
     ),
@@ -1460,7 +1462,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="cgroup-busy",
         steps=(s.JoinCgroup,),
-        errors=("EBUSY", "EOPNOTSUPP"),
+        errors=("EBUSY", "ENOTSUP"),
         cause="this cgroup may hold no processes: it hands controllers down, or is threaded",
         remedy="choose another cgroup path",
         proof="Documentation/admin-guide/cgroup-v2.rst, No Internal Process Constraint",

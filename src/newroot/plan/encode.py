@@ -329,6 +329,10 @@ def join(count: int, *runs: bytes) -> bytes:
     return b"".join((PLAN_HEAD.pack(MAGIC, size, count), *runs))
 
 
-def encode(plan: s.Plan) -> bytes:
-    """A whole plan's bytes."""
+def encode(plan: s.Plan, *, checked: bool = False) -> bytes:
+    """A whole plan's bytes; *checked* raises BugError for a plan made in a wrong order."""
+    if checked:
+        from newroot.plan.order import check
+
+        check(plan)
     return join(len(plan.steps), encode_steps(plan.steps))

@@ -1,6 +1,7 @@
 """What stands in a container's /dev: runtime-spec, config-linux.md, Default Devices.
 
-Where nodes may not be made, in a user namespace, the host's are bound instead.
+Where nodes may not be made (in a user namespace) or would not work (on a nodev mount), the host's
+are bound instead: docs/decisions/0012-nodev-in-place-of-a-device-cgroup.md.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ class Root:
     scratch: str  #: an empty directory of the host that the scratch tmpfs hides
     files: tuple[tuple[str, bytes], ...] = ()  #: made in the scratch directory
     overlay_options: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()  #: of the root's mount: nodev, …
     propagation: str = "rslave"  #: of the whole namespace, towards the host
 
 
@@ -89,6 +90,7 @@ def _overlay(root: Root, at: str) -> tuple[s.Step, ...]:
         work=work,
         target=at,
         options=root.overlay_options,
+        flags=root.flags,
         why="one root for many containers: the lower directories are shared and never written",
     )
     return (*made, overlay)
@@ -98,7 +100,10 @@ def _bind(root: Root, at: str) -> tuple[s.Step, ...]:
     if root.directory is None:
         return ()
     why = "the directory as it is; a root must be a mount point (pivot_root(2))"
-    return (s.BindMount(source=root.directory, target=at, on_host=True, why=why),)
+    bind = s.BindMount(
+        source=root.directory, target=at, flags=root.flags, on_host=True, why=why
+    )
+    return (bind,)
 
 
 def enter(root: Root, switch: Switch) -> tuple[s.Step, ...]:

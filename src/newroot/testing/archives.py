@@ -11,6 +11,7 @@ import os
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ class Archive:
 
     @staticmethod
     def member(
-        name: str, kind: bytes = tarfile.REGTYPE, data: bytes = b"", **fields: object
+        name: str, kind: bytes = tarfile.REGTYPE, data: bytes = b"", **fields: Any
     ) -> Member:
         info = tarfile.TarInfo(name)
         info.type = kind
@@ -37,10 +38,10 @@ class Archive:
             setattr(info, key, value)
         return info, data
 
-    def file(self, name: str, data: bytes = b"evil", **fields: object) -> Member:
+    def file(self, name: str, data: bytes = b"evil", **fields: Any) -> Member:
         return self.member(name, data=data, **fields)
 
-    def directory(self, name: str, **fields: object) -> Member:
+    def directory(self, name: str, **fields: Any) -> Member:
         return self.member(name, tarfile.DIRTYPE, **fields)
 
     def symlink(self, name: str, target: str) -> Member:

@@ -165,7 +165,7 @@ def kill_each(top: str) -> None:
 
 def _kill(pidfd: int) -> None:
     # signal itself imports enum, which costs more than all of this file.
-    import _signal  # type: ignore[import-not-found]
+    import _signal
 
     try:
         _signal.pidfd_send_signal(pidfd, _SIGKILL)
