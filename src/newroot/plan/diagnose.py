@@ -351,12 +351,12 @@ def _target_missing(f: Failure) -> str | None:
 
 
 def _source_missing(f: Failure) -> str | None:
-    assert isinstance(f.step, s.BindMount)
+    assert isinstance(f.step, s.BindMount | s.HoldTree)
     return None if f.host.exists(f.step.source) else f.step.source
 
 
 def _source_is_dangling(f: Failure) -> str | None:
-    assert isinstance(f.step, s.BindMount)
+    assert isinstance(f.step, s.BindMount | s.HoldTree)
     text = f.host.link_text(f.step.source)
     return None if text is None or f.host.exists(f.step.source) else f"{f.step.source} -> {text}"
 
@@ -411,7 +411,7 @@ MOST_LAYERS = 500  #: OVL_MAX_STACK, fs/overlayfs/params.h
 _MOUNT_CALLS = tuple(
     "fsopen fsconfig fsmount open_tree move_mount mount pivot_root umount2 mount_setattr".split()
 )
-_BIND_OR_FS = (s.BindMount, s.MountFs, s.MountOverlay)
+_BIND_OR_FS = (s.BindMount, s.HoldTree, s.MountFs, s.MountOverlay)
 _TARGETED = (s.BindMount, s.MountFs, s.MakeDir, s.MakeNode, s.MakeSymlink, s.SetAttr,
              s.SetPropagation, s.Mask, s.MakeReadonly)  # fmt: skip
 _ROOT = "run as root; inside another container that one needs CAP_SYS_ADMIN (--privileged)"
@@ -777,7 +777,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         name="locked-children",
-        steps=(s.BindMount,),
+        steps=(s.BindMount, s.HoldTree),
         errors=("EINVAL",),
         calls=("open_tree",),
         find=_in_user_namespace,
@@ -808,7 +808,7 @@ ROWS: tuple[Row, ...] = (
     # ---- sources and targets of mounts ----
     Row(
         name="bind-source-dangling",
-        steps=(s.BindMount,),
+        steps=(s.BindMount, s.HoldTree),
         errors=("ENOENT",),
         calls=("open_tree",),
         find=_source_is_dangling,
@@ -818,7 +818,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         name="bind-source-missing",
-        steps=(s.BindMount,),
+        steps=(s.BindMount, s.HoldTree),
         errors=("ENOENT", "ENOTDIR"),
         calls=("open_tree",),
         find=_source_missing,
