@@ -7,9 +7,11 @@ tests/kernel/test_errors.py.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import resource
+import shutil
 import struct
 import subprocess
 import sys
@@ -26,12 +28,14 @@ from newroot.errors import AlreadyExists, StepError
 from newroot.images.flat import import_tar
 from newroot.isolation.cgroups.cgroup import Cgroup
 from newroot.isolation.cgroups.detect import detect
+from newroot.linux import syscalls
 from newroot.plan import steps as s
 from newroot.plan.report import shorten
 from newroot.record import record
 from newroot.testing.host import host_state
 from newroot.testing.needs import needs
 from newroot.testing.plans import PRIVATE, failures, without_log
+from newroot.testing.roots import find_busybox
 
 pytestmark = needs("root")
 
@@ -113,6 +117,20 @@ _UPPER = (
     "xfs or btrfs, or keep what is written in memory with --upper memory"
 )
 
+_NO_CAPS = s.SetCapabilities(effective=0, permitted=0)
+_NO_CAPS_BUT_ADMIN = s.SetCapabilities(effective=1 << 21, permitted=1 << 21)
+_BE_ROOT = "run as root; inside another container that one needs CAP_SYS_ADMIN (--privileged)"
+_LONG = "/".join("d" * 100 for _ in range(3))
+
+
+def refuse(call: str, with_errno: int) -> s.LoadSeccomp:
+    """A filter that refuses one system call: BPF_LD, BPF_JEQ, two BPF_RET."""
+    number = syscalls.number(call, syscalls.native_arch())
+    load, compare = struct.pack("HBBI", 0x20, 0, 0, 0), struct.pack("HBBI", 0x15, 0, 1, number)
+    refusal = struct.pack("HBBI", 6, 0, 0, 0x50000 | with_errno)
+    return s.LoadSeccomp(program=load + compare + refusal + _ALLOW)
+
+
 CASES: dict[str, Case] = {
     # ---- pivot_root ----
     "a plain directory of the root's own mount cannot become the root": Case(
@@ -160,6 +178,17 @@ CASES: dict[str, Case] = {
         ),
         says="pivot_root to /y: the current root is not a mount point, as inside a chroot (EINVAL)",
         hint="start from outside the chroot, or use --switch chroot",
+    ),
+    "nothing is moved below a shared mount": Case(
+        steps=lambda t: (
+            PRIVATE,
+            scratch(f"{t}/m"),
+            s.SetPropagation(target="/", propagation="rshared", on_host=True),
+            s.UseRoot(path=f"{t}/m"),
+            s.MoveRoot(root=f"{t}/m"),
+        ),
+        says="move T/m over / and chroot to it: the mount / has shared propagation (EINVAL)",
+        hint=_PRIVATE_BEFORE,
     ),
     "a plain directory cannot be moved over the root": Case(
         steps=lambda t: (PRIVATE, s.UseRoot(path=f"{t}/root"), s.MoveRoot(root=f"{t}/root")),
@@ -550,7 +579,69 @@ CASES: dict[str, Case] = {
         says="join the cgroup /sys/fs/cgroup/none-such: the cgroup is not there (ENOENT)",
         hint="somebody removed it between its making and now",
     ),
+    # ---- privileges that newroot has not got itself ----
+    "mounting takes a privilege": Case(
+        steps=lambda t: (PRIVATE, _NO_CAPS, scratch(f"{t}/m")),
+        says="mount tmpfs on T/m: newroot may not mount here (EPERM)",
+        hint=_BE_ROOT,
+    ),
+    "entering a root takes a privilege": Case(
+        steps=lambda t: (*in_memory(t), s.UseRoot(path=f"{t}/m"), _NO_CAPS, s.PivotRoot(root="x")),
+        says="pivot_root to x: newroot may not mount here (EPERM)",
+        hint=_BE_ROOT,
+    ),
+    "making namespaces takes a privilege": Case(
+        steps=lambda t: (_NO_CAPS, s.Unshare(namespaces=("uts",))),
+        says="new namespaces: uts: Operation not permitted (EPERM)",
+        hint="this needs root, or a user namespace of your own",
+    ),
+    "becoming another user takes a privilege": Case(
+        steps=lambda t: (_NO_CAPS, s.SetUser(uid=1000, gid=0, keep_groups=True)),
+        says="become uid 1000, gid 0, umask 0022: newroot may not become another user here (EPERM)",
+        hint="this needs root (CAP_SETUID and CAP_SETGID), or a user namespace",
+    ),
+    "lowering the badness takes a privilege": Case(
+        steps=lambda t: (_NO_CAPS_BUT_ADMIN, s.SetOomScore(score=-1000)),
+        says="set oom_score_adj to -1000: to lower it takes CAP_SYS_RESOURCE (EACCES)",
+        hint="give no lower score than the one newroot itself has",
+        namespaces=("mount", "pid"),
+    ),
+    # ---- what an outer filter hides; ENOMEM is the filter's word too ----
+    "a filter may refuse the command": Case(
+        steps=lambda t: (refuse("execve", errno.EPERM), s.Exec(paths=("/x",), argv=("/x",))),
+        says="execute /x: the seccomp filter or a security module refuses execve (EPERM)",
+        hint="allow execve in the profile, or try --security-opt seccomp=unconfined",
+    ),
+    "a filter may hide a system call": Case(
+        steps=lambda t: (PRIVATE, refuse("fsopen", errno.ENOSYS), scratch(f"{t}/m")),
+        says="mount tmpfs on T/m: this kernel does not have the system call, or an outer seccomp "
+        "filter hides it (ENOSYS)",
+        hint="newroot needs Linux 5.14; inside another container, a newer engine or --security-opt "
+        "seccomp=unconfined there",
+    ),
+    "a filter may hide filters": Case(
+        steps=lambda t: (refuse("seccomp", errno.ENOSYS), s.LoadSeccomp(program=_ALLOW)),
+        says="load a seccomp filter of 1 instructions: this kernel has no seccomp filters, or an "
+        "outer filter hides them (ENOSYS)",
+        hint="use --security-opt seccomp=unconfined",
+    ),
+    "the kernel may have no memory": Case(
+        steps=lambda t: (PRIVATE, refuse("fsmount", errno.ENOMEM), scratch(f"{t}/m")),
+        says="mount tmpfs on T/m: the kernel has no memory for it (ENOMEM)",
+        hint="the host is short of memory, or the container's memory limit (-m) is too small even "
+        "for its start",
+    ),
     # ---- no room ----
+    "there may be too many open files": Case(
+        steps=lambda t: (PRIVATE, s.SetRlimit(resource=7, soft=4, hard=4), scratch(f"{t}/m")),
+        says="mount tmpfs on T/m: too many open files (EMFILE)",
+        hint="raise the limit of newroot itself (ulimit -n), or fs.file-max",
+    ),
+    "there may be too many processes": Case(
+        steps=lambda t: (s.SetRlimit(resource=6, soft=0, hard=0), _NOT_ROOT, _NO_CAPS, s.Reap()),
+        says="stay as init: a limit of processes is reached (EAGAIN)",
+        hint="look at --ulimit nproc, --pids-limit and kernel.pid_max",
+    ),
     "a full file system is said to be full": Case(
         steps=lambda t: (
             PRIVATE,
@@ -625,6 +716,133 @@ def _plain(error: StepError, t: str) -> str:
 
 
 # ---- limits that are a namespace's own, or newroot's ----
+
+
+def test_long_paths_of_many_layers_do_not_fit(t: str, attempt: Callable[..., StepError]) -> None:
+    lower = tuple(f"{t}/{_LONG}/{n}" for n in range(14))
+    for path in lower:
+        os.makedirs(path)
+
+    error = attempt(PRIVATE, overlay(t, lower=lower))
+
+    assert str(error).endswith(": the layers' paths are too long together (ENAMETOOLONG)")
+    assert error.hint == (
+        "fsconfig(2) takes 255 bytes each, mount(2) a page for all: use a shorter --root"
+    )
+
+
+def test_volatile_upper_is_used_once(t: str, attempt: Callable[..., StepError]) -> None:
+    mount = overlay(t, options=("volatile",))
+    with pytest.raises(AssertionError, match="it did not fail"):
+        attempt(PRIVATE, mount)
+
+    error = attempt(PRIVATE, mount)
+
+    assert _plain(error, t) == (
+        "step 3 of 3, mount overlay on T/m (lower=T/a, upper=T/u, volatile): its last use, which "
+        "was volatile, was not ended in order: what is in the upper directory may be damaged "
+        "(EINVAL)"
+    )
+    assert (error.hint or "").replace(t, "T") == (
+        "remove the container; or, to look at what is left, the directory "
+        "T/w/work/incompat/volatile"
+    )
+
+
+def test_upper_stays_over_its_layers(t: str, attempt: Callable[..., StepError]) -> None:
+    with pytest.raises(AssertionError, match="it did not fail"):
+        attempt(PRIVATE, overlay(t, options=("index=on",)))
+
+    error = attempt(PRIVATE, overlay(t, options=("index=on",), lower=(f"{t}/root",)))
+
+    assert _plain(error, t) == (
+        "step 3 of 3, mount overlay on T/m (lower=T/root, upper=T/u, index=on): the upper "
+        "directory was made over other layers (ESTALE)"
+    )
+    assert error.hint == (
+        "the layers below must be the ones it was made over; without index=on this is not looked at"
+    )
+
+
+def test_program_that_is_being_written_is_told(t: str, attempt: Callable[..., StepError]) -> None:
+    program = f"{t}/root/program"
+    shutil.copy(find_busybox(), program)
+    with open(program, "ab"):
+        error = attempt(
+            *use(t), s.PivotRoot(root="m"), s.Exec(paths=("/program",), argv=("/program",))
+        )
+
+    assert str(error) == (
+        "step 6 of 6, execute /program: somebody has the program open for writing (ETXTBSY)"
+    )
+    assert error.hint == "wait until it is written"
+
+
+def test_interpreters_that_are_scripts_have_a_depth(
+    t: str, attempt: Callable[..., StepError]
+) -> None:
+    for n in range(8):
+        Path(f"{t}/root/{n}").write_text(f"#!/{n + 1}\n")
+        Path(f"{t}/root/{n}").chmod(0o755)
+
+    error = attempt(*use(t), s.PivotRoot(root="m"), s.Exec(paths=("/0",), argv=("/0",)))
+
+    assert str(error) == (
+        "step 6 of 6, execute /0: its interpreters are scripts in turn, more than four deep (ELOOP)"
+    )
+    assert error.hint == "name a program as the interpreter"
+
+
+@pytest.fixture
+def cgroup_v2() -> Iterator[str]:
+    """A cgroup of version 2 that hands a controller down."""
+    unified = detect().unified
+    if unified is None or not unified.controllers:
+        pytest.skip("needs a cgroup v2 hierarchy with a controller")
+    path = unified.directory(f"/{MARKER}")
+    os.makedirs(f"{path}/below")
+    try:
+        Path(unified.directory("/"), "cgroup.subtree_control").read_text()
+        (controller, *_) = Path(path, "cgroup.controllers").read_text().split() or [""]
+        if not controller:
+            pytest.skip("needs a controller that the top cgroup hands down")
+        Path(path, "cgroup.subtree_control").write_text(f"+{controller}")
+        yield path
+    finally:
+        os.rmdir(f"{path}/below")
+        os.rmdir(path)
+
+
+def test_cgroup_that_hands_controllers_down_holds_no_process(
+    cgroup_v2: str, attempt: Callable[..., StepError]
+) -> None:
+    error = attempt(s.JoinCgroup(procs=f"{cgroup_v2}/cgroup.procs"))
+
+    assert str(error) == (
+        f"step 2 of 2, join the cgroup {cgroup_v2}: this cgroup may hold no processes: it hands "
+        "controllers down, or is threaded (EBUSY)"
+    )
+    assert error.hint == "choose another cgroup path"
+
+
+def test_cpuset_without_cpus_holds_no_process(attempt: Callable[..., StepError]) -> None:
+    cpuset = detect().find("cpuset")
+    if cpuset is None or cpuset.version != 1:
+        pytest.skip("needs the cpuset controller of cgroup v1")
+    path = cpuset.directory(f"/{MARKER}")
+    os.mkdir(path)
+    try:
+        error = attempt(s.JoinCgroup(procs=f"{path}/cgroup.procs"))
+    finally:
+        os.rmdir(path)
+
+    assert str(error) == (
+        f"step 2 of 2, join the cgroup {path}: the cgroup's cpuset has no CPU or no memory node "
+        "(ENOSPC)"
+    )
+    assert error.hint == (
+        "give --cpuset-cpus, or set cpuset.cpus and cpuset.mems of the cgroups above"
+    )
 
 
 def test_hard_limit_cannot_be_raised_without_the_privilege(
@@ -941,6 +1159,7 @@ import ctypes, os
 
 from newroot.linux import syscalls
 from newroot.plan import diagnose, exec_failure, host, launcher, report, steps as s, view
+from newroot.testing.roots import find_busybox
 from newroot.testing.plans import run_plan
 
 syscalls.name_of(0)  # what is imported late is imported now: the file system goes

@@ -87,7 +87,8 @@ step_make_symlink (struct run *run, struct step *step)
 }
 
 /* A /proc of our own that nobody can have mounted anything on: what is under the
- * container's /proc may be a trap by now (CVE-2019-16884, CVE-2025-52881). */
+ * container's /proc may be a trap by now (CVE-2019-16884, CVE-2025-52881).  Its only
+ * symlinks that are not magic are the kernel's own, self among them. */
 static int
 open_private_proc (struct run *run, const char *name)
 {
@@ -101,7 +102,7 @@ open_private_proc (struct run *run, const char *name)
   if (proc < 0)
     return proc;
   struct open_how how = { .flags = O_WRONLY | O_CLOEXEC,
-                          .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV };
+                          .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV };
   return (int)attempt (run, __NR_openat2, proc, name, &how, sizeof how);
 }
 

@@ -399,7 +399,6 @@ _SAID: dict[str, Callable[[Finding], str]] = {
     "not-executable": lambda seen: f"{seen.path} is not executable (mode {seen.detail})",
     "forbidden": lambda seen: f"{seen.detail}: {seen.path}",
     "carriage-return": lambda seen: seen.path,
-    "loop": lambda seen: seen.path,
     "elsewhere": lambda seen: f"{seen.detail}; it is {seen.path}",
 }
 
@@ -1119,7 +1118,7 @@ ROWS: tuple[Row, ...] = (
         steps=(s.Exec,),
         errors=("ELOOP",),
         find=_command("loop"),
-        cause="the interpreters of {found} are scripts in turn, more than four deep",
+        cause="its interpreters are scripts in turn, more than four deep",
         remedy="name a program as the interpreter",
         proof="execve(2), ERRORS; fs/exec.c, exec_binprm: depth > 5",
     ),
@@ -1523,14 +1522,6 @@ ROWS: tuple[Row, ...] = (
         remedy="newroot needs Linux 5.14; inside another container, a newer engine or "
         "--security-opt seccomp=unconfined there",
         proof="errno(3)",
-    ),
-    Row(
-        name="go-ahead-missing",
-        steps=(s.Wait, s.MapIds, s.DieWithParent),
-        errors=("ECANCELED",),
-        cause="who started it has ended, or gave it up",
-        remedy="nothing remains of the container; start it again",
-        proof="src/newroot/native/isolate.c, step_wait",
     ),
 )
 
