@@ -98,11 +98,21 @@ def _mounts(config: dict[str, Any], root: Root, situation: Situation) -> tuple[s
 
 def _devices(config: dict[str, Any], situation: Situation) -> tuple[s.Step, ...]:
     linux = config.get("linux") or {}
+    if _is_bound(config, "/dev"):
+        return ()  # somebody else's /dev: nothing is made in it (runc's needsSetupDev)
     may = situation.may_make_nodes and not _is_nodev(config, "/dev")
     asked: list[s.Step] = []
     for index, device in enumerate(linux.get("devices") or []):
         asked += devices.device_steps(device, f"/linux/devices/{index}", may_make_nodes=may)
     return (*devices.default_device_steps(may_make_nodes=may), *asked)
+
+
+def _is_bound(config: dict[str, Any], target: str) -> bool:
+    """Whether what is at *target* is a directory of the host."""
+    mounts = (m for m in config.get("mounts") or [] if m.get("destination") == target)
+    return any(
+        m.get("type") == "bind" or {"bind", "rbind"} & set(m.get("options") or []) for m in mounts
+    )
 
 
 def _is_nodev(config: dict[str, Any], target: str) -> bool:

@@ -178,6 +178,8 @@ def _mounts(
         gid_5_is_mapped=not rootless,
     )
     kept = [mount for mount in usual if mount["destination"] not in taken]
+    if "/dev" in taken:  # it would hide what is below it: moby's oci_linux.go, withMounts
+        kept = [mount for mount in kept if not str(mount["destination"]).startswith("/dev/")]
     return kept + sorted(asked, key=lambda mount: mount["destination"].count("/"))
 
 

@@ -99,9 +99,11 @@ def _writes_in_root(step: s.Step) -> bool:
 
 
 def _seals_root(step: s.Step) -> bool:
+    """Not so what is mounted at / itself: that has its mounts below it made read-only."""
     return (
         isinstance(step, s.SetAttr)
         and not step.on_host
+        and not step.recursive
         and step.target == "/"
         and "ro" in step.flags
     )
