@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from newroot.container.pipes import DEVNULL, PIPE, STDOUT
     from newroot.container.process import Process, Result
+    from newroot.container.records import Container
     from newroot.container.settings import Device, Mount, Settings
     from newroot.engine import Engine
     from newroot.errors import (
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "container.pipes": "DEVNULL PIPE STDOUT",
     "container.process": "Process Result",
+    "container.records": "Container",
     "container.settings": "Device Mount Settings",
     "engine": "Engine",
     "errors": (
@@ -63,6 +65,7 @@ __all__ = [
     "AlreadyExists",
     "BlobNotFound",
     "BugError",
+    "Container",
     "Device",
     "DigestMismatch",
     "Engine",

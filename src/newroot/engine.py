@@ -40,8 +40,10 @@ _engines: set[_weakref.ref[Engine]] = set()
 class Engine:
     """Runs containers.  A context manager; may be used from several threads at once.
 
-    *root* is where images, containers and volumes are kept (by default /var/lib/newroot, for a
-    user without privileges ``$XDG_DATA_HOME/newroot``); *run_root* where what runs is noted.
+    *root* is where images, containers and volumes are kept: by default ``$NEWROOT_ROOT``, else
+    /var/lib/newroot, for a user without privileges ``$XDG_DATA_HOME/newroot``.  *run_root* is
+    where what runs is noted: by default ``$NEWROOT_RUN_ROOT``, else a place that a reboot empties.
+    Nothing is made before the first start.
 
     Containers belong to the engine: they are killed when it is closed, and when this process
     dies, by whatever death.
@@ -96,7 +98,7 @@ class Engine:
         sweep(self.storage, self.volumes)
 
     def close(self) -> None:
-        """Kill what still runs, and end the launcher."""
+        """Kill what still runs, wait for it, and end the launcher.  May be called again."""
         with self._lock:
             self._closed = True
             launcher, self._launcher = self._launcher, None
@@ -143,16 +145,23 @@ class Engine:
     ) -> Result:
         """Run a command in a container of its own, wait for it, and return how it ended.
 
+        *image* is a name or an ID of ``engine.images``; *rootfs* in its place is a directory,
+        ``DIR`` as it is or ``DIR:O`` under a throw-away overlay.  An empty *command* is the
+        image's.  *words* are ``newroot run``'s flags with underscores (docs/reference/settings.md);
+        *settings* holds them all, read already.
+
         As ``subprocess.run``: *capture_output*, *input*, *stdin*, *stdout*, *stderr*, *text*,
-        *check*.  *timeout* (seconds) ends the container, and the result says so in ``fault``.
-        Standard input is empty unless given.  *words* are ``newroot run``'s flags with
-        underscores; see ``newroot.settings()``.
+        *check*.  Standard input is empty unless given, output goes where this process's does.
+        *timeout* is in seconds; at its end the container is killed, and the result says so in
+        ``fault``, with what was said until then.
 
         What the container writes into its root is forgotten with it, and kept in memory until
         then; ``upper="disk"`` puts it on the disk of the engine's root instead.
 
-        Raises UsageError, NotFound or SpecError for what was asked, StepError when the container
-        could not be made.  A command that is not there is a result: ``fault`` is ``start``.
+        Raises UsageError, NotFound, ImageError or SpecError for what was asked, SyscallError or
+        StepError when the container could not be made; nothing of it is left then.  With *check*,
+        ``subprocess.CalledProcessError``.  A command that is not there is a result: ``fault`` is
+        ``start``, and ``error`` says more.
         """
         if capture_output:
             if stdout is not None or stderr is not None:
@@ -202,8 +211,8 @@ class Engine:
     ) -> Process:
         """Start a command in a container of its own, and return when it runs.
 
-        As ``subprocess.Popen``; see ``run()`` for the arguments.  Raises StepError also when the
-        command is not there.
+        As ``subprocess.Popen``; see ``run()`` for the arguments and the errors.  Raises StepError
+        also when the command is not there.  The process belongs to the engine, and ends with it.
         """
         source, wanted = self._source(image, rootfs), settings
         if wanted is None:
@@ -228,7 +237,10 @@ class Engine:
     async def run_async(
         self, image: str | None = None, command: Sequence[str] | str = (), **arguments: Any
     ) -> Result:
-        """``run()`` for asyncio.  Cancelling it ends the container."""
+        """``run()`` for asyncio, with the same arguments, result and errors.
+
+        Cancelling it ends the container.
+        """
         from newroot.engine_async import run_async
 
         return await run_async(self.popen, image, command, **arguments)

@@ -32,7 +32,7 @@ _ENDING = frozenset((1, 2, 3, SIGKILL, 10, 12, SIGTERM))
 class Result:
     """How a container ended, and what it said: as ``subprocess.CompletedProcess``."""
 
-    args: tuple[str, ...]
+    args: tuple[str, ...]  #: the command, with the image's entrypoint
     returncode: int  #: the exit code; -n when signal n ended it; 126 or 127 when it did not start
     stdout: bytes | str | None = None  #: None unless it was captured
     stderr: bytes | str | None = None
@@ -44,10 +44,10 @@ class Result:
     fault (SIGSEGV and the like), and not by ``Process.send_signal()``.  ``start``: the command was
     not there, or cannot be executed; *error* says more.
     """
-    error: StepError | None = None
+    error: StepError | None = None  #: why the command did not start, with *fault* ``start``
     seconds: float = 0.0  #: from the request to the end
-    user_seconds: float = 0.0
-    system_seconds: float = 0.0
+    user_seconds: float = 0.0  #: CPU time of its first process and of those it waited for
+    system_seconds: float = 0.0  #: the same, in the kernel
     max_rss_bytes: int = 0  #: the largest resident set of any one process
 
     def check_returncode(self) -> None:
@@ -113,7 +113,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process id of the container's first process, as this host counts."""
+        """The process id of the container's first process, as this host counts; 0 before that."""
         return self._launch.pid
 
     def wait_started(self, on_wait: Callable[[Report], None] | None = None) -> None:
@@ -170,7 +170,7 @@ class Process:
         return self._wait(0)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end, at most *timeout* seconds.
+        """Wait for its end, at most *timeout* seconds, and return the return code.
 
         Raises ``subprocess.TimeoutExpired``; the container goes on then.
         """
@@ -396,13 +396,14 @@ class Process:
         )
 
     def close(self) -> None:
-        """Kill it if it runs, wait for it, and close its pipes."""
+        """Kill it if it runs, wait for it, and close its pipes.  May be called again."""
         try:
             self.end_by_engine()
         finally:
             self.close_pipes()
 
     def close_pipes(self) -> None:
+        """Close our ends of its pipes; input that it did not read is lost."""
         if self.terminal_fd is not None:
             import os
 

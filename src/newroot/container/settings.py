@@ -60,45 +60,45 @@ class Settings:
     entrypoint: tuple[str, ...] | None = None  #: None: the image's; empty: none
     env: tuple[tuple[str, str], ...] = ()  #: on top of the image's, each name once
     env_unset: tuple[str, ...] = ()  #: names to take out of the image's
-    cwd: str | None = None
+    cwd: str | None = None  #: absolute, in the container; None: the image's
     user: str | None = None  #: ``USER[:GROUP]``, to be looked up in the container's root
-    name: str | None = None
-    hostname: str | None = None
-    terminal: bool = False
+    name: str | None = None  #: of the container, each once below a root
+    hostname: str | None = None  #: None: the first twelve digits of the id
+    terminal: bool = False  #: a terminal of its own, as its standard streams
     interactive: bool = False  #: standard input stays open
-    init: bool = False
+    init: bool = False  #: our reaper is process 1, and the command its child
     stop_signal: str | None = None  #: ``SIGTERM``, ``SIGRTMIN+3``; None: the image's
     remove: bool = False  #: container and anonymous volumes go when it has ended
-    annotations: tuple[tuple[str, str], ...] = ()
-    labels: tuple[tuple[str, str], ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()  #: for the OCI config
+    labels: tuple[tuple[str, str], ...] = ()  #: for the record
 
-    switch: Literal["pivot", "move", "chroot"] = "pivot"
-    readonly_root: bool = False
+    switch: Literal["pivot", "move", "chroot"] = "pivot"  #: how the root is entered
+    readonly_root: bool = False  #: the mounts on it are as they say
     upper: Literal["disk", "memory"] = "disk"  #: where what is written goes; memory forgets it
     mounts: tuple[Mount, ...] = ()
     devices: tuple[Device, ...] = ()
 
-    network: Literal["none", "host"] = "none"
+    network: Literal["none", "host"] = "none"  #: none: only its own loopback
     pid: Namespace = "private"
     ipc: Namespace = "private"
     uts: Namespace = "private"
     cgroupns: Namespace = "private"
     userns: Namespace = "host"  #: without privileges it is private whatever this says
-    sysctls: tuple[tuple[str, str], ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()  #: (``net.ipv4.ip_forward``, ``1``)
 
-    privileged: bool = False
+    privileged: bool = False  #: all capabilities and devices, no filter, nothing masked
     cap_add: tuple[str, ...] = ()  #: ``CAP_NET_ADMIN`` or ``ALL``
-    cap_drop: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()  #: taken from the default ones and those of *cap_add*
     seccomp: str | None = None  #: None: the default profile; ``unconfined``; else a file's path
-    no_new_privileges: bool = False
+    no_new_privileges: bool = False  #: set-user-ID programs give nothing: prctl(2)
     masked: tuple[str, ...] = ()  #: masked beside the default ones
     unmasked: tuple[str, ...] = ()  #: not masked nor made read-only; ``ALL``
 
     ulimits: tuple[tuple[str, int, int], ...] = ()  #: (``nofile``, soft, hard); -1: unlimited
-    memory_bytes: int | None = None
-    cpus: float | None = None
-    pids_limit: int | None = None
-    cpuset_cpus: str | None = None
+    memory_bytes: int | None = None  #: what is written into an upper in memory counts
+    cpus: float | None = None  #: as many CPUs' time; 0.5 is half of one's
+    pids_limit: int | None = None  #: processes and threads; None: unlimited
+    cpuset_cpus: str | None = None  #: ``0-3,6``
 
 
 def check(settings: Settings) -> Settings:
