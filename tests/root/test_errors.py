@@ -83,8 +83,10 @@ def use(t: str) -> tuple[s.Step, ...]:
     return PRIVATE, bind, s.UseRoot(path=f"{t}/m")
 
 
-def bound(target: str, source: str = "a") -> Callable[[str], tuple[s.Step, ...]]:
-    return lambda t: (*use(t), s.BindMount(source=f"{t}/{source}", target=target, make_target=True))
+def bound(
+    target: str, source: str = "a", *, make: bool = True
+) -> Callable[[str], tuple[s.Step, ...]]:
+    return lambda t: (*use(t), s.BindMount(source=f"{t}/{source}", target=target, make_target=make))
 
 
 def layers(count: int) -> Callable[[str], tuple[s.Step, ...]]:
@@ -363,13 +365,13 @@ CASES: dict[str, Case] = {
         hint="mount somewhere else, or use another image",
     ),
     "a symlink out of the root leads nowhere": Case(
-        steps=bound("/out/x"),
+        steps=bound("/out/x", make=False),
         says="bind T/a on /out/x: /out is a symlink to /nowhere/on/the/host, which is not there in "
         "the new root; a symlink never leads out of it (ENOENT)",
         hint=_IN_IMAGE,
     ),
     "a symlink out of the root by dots leads nowhere": Case(
-        steps=bound("/up/x"),
+        steps=bound("/up/x", make=False),
         says="bind T/a on /up/x: /up is a symlink to ../../../../../../../tmp, which is not there "
         "in the new root; a symlink never leads out of it (ENOENT)",
         hint=_IN_IMAGE,

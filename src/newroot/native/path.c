@@ -9,7 +9,8 @@
 #include <linux/stat.h>
 
 #define PATH_MAX 4096
-#define RACES 64 /* openat2 says EAGAIN when a rename elsewhere crossed its ".." */
+#define DEEPEST 256 /* components to make and links to follow, together */
+#define RACES 64    /* openat2 says EAGAIN when a rename elsewhere crossed its ".." */
 
 static int
 resolve (struct run *run, int root, const char *path, struct open_how how)
@@ -47,60 +48,81 @@ make_one (struct run *run, int parent, const char *name, enum kind kind)
 {
   long made = kind == FILE ? attempt (run, __NR_mknodat, parent, name, S_IFREG | 0644, 0)
                            : attempt (run, __NR_mkdirat, parent, name, 0755);
-  return made == -EEXIST ? 0 : (int)made;
+  return (int)made;
 }
 
-/* Makes each missing component in the directory that its prefix resolved to. */
-static int
-make_missing (struct run *run, const struct step *step, const char *path, enum kind kind)
-{
-  char prefix[PATH_MAX];
-  size_t n = length_of (path);
-  if (n >= sizeof prefix)
-    return -ENAMETOOLONG;
+static int open_or_make (struct run *run, const struct step *step, char *path, enum kind kind,
+                         int depth);
 
-  int parent CLEANUP_FD = open_place (run, step, "/", O_PATH | O_DIRECTORY);
+/* What a dangling symlink leads to is made where it leads, inside the root: an image's
+ * /etc/resolv.conf may point into a /run that is filled when it boots. */
+__attribute__ ((noinline)) static int
+make_behind_link (struct run *run, const struct step *step, int parent, const char *path,
+                  const char *name, enum kind kind, int depth)
+{
+  char target[PATH_MAX];
+  size_t start = 0;
+  char link[PATH_MAX];
+  long n = sys (__NR_readlinkat, parent, name, link, sizeof link);
+  if (n < 0)
+    return -EEXIST; /* no link: somebody made it in this moment */
+  if (link[0] != '/')
+    start = (size_t)(name - path);
+  if (start + (size_t)n >= sizeof target)
+    return -ENAMETOOLONG;
+  memcpy (target, path, start);
+  memcpy (target + start, link, (size_t)n);
+  target[start + (size_t)n] = 0;
+  return open_or_make (run, step, target, kind, depth);
+}
+
+static int
+make_in (struct run *run, const struct step *step, char *path, char *name, enum kind kind,
+         int depth)
+{
+  char first = *name;
+  *name = 0;
+  int parent CLEANUP_FD = open_or_make (run, step, path, DIRECTORY, depth);
+  *name = first;
   if (parent < 0)
     return parent;
-  for (size_t start = 0, end; start < n; start = end)
-    {
-      while (path[start] == '/')
-        start++;
-      for (end = start; path[end] != 0 && path[end] != '/';)
-        end++;
-      if (end == start)
-        break;
-      size_t rest = end;
-      while (path[rest] == '/')
-        rest++;
-      int is_last = path[rest] == 0;
-      memcpy (prefix, path, end);
-      prefix[end] = 0;
+  int made = make_one (run, parent, name, kind);
+  if (made == -EEXIST)
+    made = make_behind_link (run, step, parent, path, name, kind, depth);
+  if (made > 0)
+    return made;
+  return made == 0 || made == -EEXIST ? open_place (run, step, path, O_PATH) : made;
+}
 
-      int fd = open_place (run, step, prefix, O_PATH);
-      if (fd == -ENOENT)
-        {
-          int made = make_one (run, parent, prefix + start, is_last ? kind : DIRECTORY);
-          if (made < 0)
-            return made;
-          fd = open_place (run, step, prefix, O_PATH);
-        }
-      if (fd < 0)
-        return fd;
-      close_fd (&parent);
-      parent = fd;
-    }
-  return 0;
+/* Opens *path*, after making what is missing of it; *path* is as it was afterwards. */
+static int
+open_or_make (struct run *run, const struct step *step, char *path, enum kind kind, int depth)
+{
+  int fd = open_place (run, step, path, O_PATH);
+  size_t n = length_of (path);
+  while (n > 1 && path[n - 1] == '/')
+    n--;
+  if (fd != -ENOENT || n <= 1)
+    return fd;
+  if (depth == 0)
+    return -ELOOP;
+  char last = path[n];
+  path[n] = 0;
+  size_t start = n;
+  while (start > 0 && path[start - 1] != '/')
+    start--;
+  fd = start == 0 ? -EINVAL : make_in (run, step, path, path + start, kind, depth - 1);
+  path[n] = last;
+  return fd;
 }
 
 int
 open_target (struct run *run, const struct step *step, const char *path, enum kind kind)
 {
-  int fd = open_place (run, step, path, O_PATH);
-  if (fd != -ENOENT || kind == NO_KIND || !(step->flags & MAKE_TARGET))
-    return fd;
-  int made = make_missing (run, step, path, kind);
-  return made < 0 ? made : open_place (run, step, path, O_PATH);
+  if (kind == NO_KIND || !(step->flags & MAKE_TARGET))
+    return open_place (run, step, path, O_PATH);
+  /* The plan's text is ours to write to while we work: it is a private copy. */
+  return open_or_make (run, step, (char *)(uintptr_t)path, kind, DEEPEST);
 }
 
 int

@@ -2,6 +2,48 @@
 
 #include "plan.h"
 
+enum
+{
+  A = 1,
+  B = 2,
+  C = 4
+};
+
+/* The texts that an op cannot do without. */
+static const uint8_t texts[STEP_COUNT] = {
+  [STEP_SET_NAMESPACE] = A,
+  [STEP_JOIN_CGROUP] = A,
+  [STEP_SET_PROPAGATION] = A,
+  [STEP_MAKE_DIR] = A,
+  [STEP_WRITE_FILE] = A | B,
+  [STEP_MOUNT_FS] = A | B | C,
+  [STEP_MOUNT_OVERLAY] = A | B,
+  [STEP_BIND_MOUNT] = A | B,
+  [STEP_USE_ROOT] = A,
+  [STEP_SET_ATTR] = A,
+  [STEP_MAKE_NODE] = A,
+  [STEP_MAKE_SYMLINK] = A | B,
+  [STEP_MASK] = A,
+  [STEP_MAKE_READONLY] = A,
+  [STEP_SET_SYSCTL] = A | B,
+  [STEP_SET_HOSTNAME] = A,
+  [STEP_SET_DOMAINNAME] = A,
+  [STEP_LINK_UP] = A,
+  [STEP_SET_OOM_SCORE] = A,
+  [STEP_SET_CAPABILITIES] = A,
+  [STEP_LOAD_SECCOMP] = A,
+  [STEP_SET_CWD] = A,
+  [STEP_EXEC] = A | B | C,
+  [STEP_HOLD_TREE] = A,
+};
+
+static int
+has_its_texts (const struct step *step)
+{
+  unsigned given = (step->a ? A : 0) | (step->b ? B : 0) | (step->c ? C : 0);
+  return (texts[step->op] & ~given) == 0;
+}
+
 static int
 text_is_inside (const struct step *step, uint32_t offset)
 {
@@ -15,7 +57,8 @@ step_is_sound (const struct step *step, size_t left)
   return left >= sizeof *step && step->size >= sizeof *step + 8 && step->size <= left
          && step->size % 8 == 0 && ((const char *)step)[step->size - 1] == 0 && step->op > 0
          && step->op < STEP_COUNT && text_is_inside (step, step->a)
-         && text_is_inside (step, step->b) && text_is_inside (step, step->c);
+         && text_is_inside (step, step->b) && text_is_inside (step, step->c)
+         && has_its_texts (step);
 }
 
 int

@@ -11,7 +11,7 @@ typedef int step_function (struct run *run, struct step *step);
 static step_function *const functions[STEP_COUNT] = {
   [STEP_UNSHARE] = step_unshare,
   [STEP_SET_NAMESPACE] = step_set_namespace,
-  [STEP_MAP_IDS] = step_wait, /* the parent writes the maps meanwhile */
+  [STEP_MAP_IDS] = step_map_ids,
   [STEP_WAIT] = step_wait,
   [STEP_DIE_WITH_PARENT] = step_die_with_parent,
   [STEP_NEW_SESSION] = step_new_session,

@@ -35,6 +35,7 @@ int step_open_terminal (struct run *run, struct step *step);
 int step_unshare (struct run *run, struct step *step);
 int step_set_namespace (struct run *run, struct step *step);
 int step_wait (struct run *run, struct step *step);
+int step_map_ids (struct run *run, struct step *step);
 int step_die_with_parent (struct run *run, struct step *step);
 int step_new_session (struct run *run, struct step *step);
 int step_set_hostname (struct run *run, struct step *step);

@@ -36,7 +36,8 @@ open_master (struct run *run)
 static int
 show_as_console (struct run *run, const struct step *step, int slave)
 {
-  int target CLEANUP_FD = open_target (run, step, "/dev/console", FILE);
+  char console[] = "/dev/console"; /* open_target may write to it */
+  int target CLEANUP_FD = open_target (run, step, console, FILE);
   if (target < 0)
     return target;
   int mount CLEANUP_FD = (int)attempt (run, __NR_open_tree, slave, "",
