@@ -43,3 +43,14 @@ def test_every_make_target_that_a_page_names_is_there() -> None:
     named = {word for page in PAGES for word in re.findall(r"`make ([a-z-]+)`", page.read_text())}
 
     assert named - targets == set()
+
+
+def test_every_file_that_the_tour_names_is_there() -> None:
+    tour = (ROOT / "docs/design.md").read_text()
+    named = re.findall(r"`([a-z_]+/[\w/]*(?:\.py|\.c|\.h|/)|\w+\.py)`", tour)
+    package = ROOT / "src/newroot"
+    places = (package, package / "isolation", ROOT)
+    missing = [name for name in named if not any((place / name).exists() for place in places)]
+
+    assert len(named) > 40
+    assert missing == []
