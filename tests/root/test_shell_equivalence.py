@@ -19,6 +19,7 @@ from newroot.engine import Engine
 from newroot.isolation.cgroups.cgroup import Cgroup
 from newroot.plan import steps as s
 from newroot.record import replace
+from newroot.rootfs.cgroup_mount import CgroupView, cgroup_mount_steps
 from newroot.testing import needs
 
 pytestmark = [needs("root", "overlay", "util-linux", "busybox"), pytest.mark.timeout(60)]
@@ -45,29 +46,30 @@ class Case:
         self.top, self.root = top, root
         self.engine = Engine(top / "state")
         self.engine.storage.prepare()
-        self.upper: tuple[Path, ...] = ()
+        self.upper: tuple[str, ...] = ()
 
-    def plan(
-        self, source: Source | None = None, cgroup: Cgroup | None = None, **words: Any
-    ) -> s.Plan:
-        settings = settings_of(words, views.COMMAND)
-        chosen = source or directory_source(f"{self.root}:O")
-        sourced = _mounts_of(self.engine, settings, chosen)
+    def plan(self, source: Source | None = None, **words: Any) -> s.Plan:
         starter: Any = self.engine._starter
-        upper = None
-        if chosen.lower and settings.upper == "disk" and not chosen.throwaway:
-            self.upper = (self.top / "upper", self.top / "work")
-            for path in self.upper:
-                path.mkdir()
-            upper = (str(self.upper[0]), str(self.upper[1]))
-        blueprint = starter._draw("c0ffee" * 10 + "cafe", settings, chosen, sourced, upper, cgroup)
-        steps = (_possible(step) for step in blueprint.plan.steps)
-        return s.Plan(steps=tuple(step for step in steps if step is not None))
+        settings = settings_of(words, views.COMMAND)
+        plan: s.Plan = starter.explain(settings, source or directory_source(f"{self.root}:O"))
+        found = (_possible(step) for step in plan.steps)
+        steps = tuple(step for step in found if step is not None)
+        self.upper = tuple(path for step in steps for path in _upper_on_disk(step, steps))
+        self.renew_upper()
+        return s.Plan(steps=steps)
 
     def renew_upper(self) -> None:
+        """As newroot makes them for each start."""
         for path in self.upper:
-            shutil.rmtree(path)
-            path.mkdir()
+            shutil.rmtree(path, ignore_errors=True)
+            os.makedirs(path)
+
+
+def _upper_on_disk(step: s.Step, steps: tuple[s.Step, ...]) -> tuple[str, ...]:
+    made = {other.target for other in steps if isinstance(other, s.MakeDir)}
+    if not isinstance(step, s.MountOverlay) or step.upper is None or step.work is None:
+        return ()
+    return tuple(path for path in (step.upper, step.work) if path not in made)
 
 
 def _possible(step: s.Step) -> s.Step | None:
@@ -85,15 +87,6 @@ def _possible(step: s.Step) -> s.Step | None:
 def _held() -> int:
     with open("/proc/self/status") as file:
         return next(int(line.split()[1], 16) for line in file if line.startswith("CapBnd"))
-
-
-def _mounts_of(engine: Engine, settings: Any, source: Source) -> Any:
-    from newroot.container.mounts import find_sources
-
-    sourced = find_sources(settings, source, engine.volumes)
-    for fd in sourced.holds:
-        os.close(fd)
-    return sourced
 
 
 @pytest.fixture
@@ -254,10 +247,12 @@ def test_a_shared_bind_is_a_peer_of_the_hosts_but_in_the_script(
 
 def test_they_do_the_same_with_files_volumes_and_overlays(case: Case, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a file")
+    for volume in ("data", "data2"):
+        case.engine.volumes.create(volume)
     for name in ("low1", "low2"):
         (tmp_path / name / "sub").mkdir(parents=True)
     plan = case.plan(
-        volume=[f"{tmp_path}/file:/etc/motd:ro", "data:/data", "/anonymous", "data2:/ro:ro"],
+        volume=[f"{tmp_path}/file:/etc/motd:ro", "data:/data", "data2:/ro:ro"],
         mount=[
             f"type=overlay,source={tmp_path}/low1,lowerdir={tmp_path}/low2,target=/mnt/overlay",
             "type=tmpfs,target=/mnt/overlay/sub,tmpfs-size=65536",
@@ -265,6 +260,21 @@ def test_they_do_the_same_with_files_volumes_and_overlays(case: Case, tmp_path: 
     )
 
     assert views.differences(plan) == []
+
+
+def _in_cgroup(plan: s.Plan, cgroup: Cgroup) -> s.Plan:
+    """*plan*, joining *cgroup* and seeing it as a container does that has limits."""
+    joins = tuple(s.JoinCgroup(procs=path) for path in cgroup.procs_paths)
+    v1 = tuple(p.hierarchy.controllers for p in cgroup.places if p.hierarchy.version == 1)
+    mount: dict[str, object] = {"destination": "/sys/fs/cgroup", "options": ["ro", "nosuid"]}
+    shown = cgroup_mount_steps(mount, "", CgroupView(v1=v1))
+    steps: list[s.Step] = []
+    for step in plan.steps:
+        if isinstance(step, s.Unshare) and step.namespaces == ("cgroup",):
+            steps += joins
+        seen = isinstance(step, s.MountFs) and step.type == "cgroup2"
+        steps += shown if seen else (step,)
+    return s.Plan(steps=tuple(steps))
 
 
 def test_they_do_the_same_in_a_cgroup_with_limits(case: Case) -> None:
@@ -276,7 +286,7 @@ def test_they_do_the_same_in_a_cgroup_with_limits(case: Case) -> None:
     }
     cgroup = Cgroup.create(host.default_path("c0ffee" * 10 + "cafe"), limits, host=host)
     try:
-        plan = case.plan(cgroup=cgroup)
+        plan = _in_cgroup(case.plan(), cgroup)
 
         assert any(isinstance(step, s.JoinCgroup) for step in plan.steps)
         assert views.differences(plan) == []
