@@ -154,15 +154,24 @@ class ContainerStorage:
             os.close(fd)
 
     def _take_name(self, name: str, container_id: str) -> None:
+        if self._link_name(name, container_id):
+            return
+        from newroot.container.sweep import sweep
+
+        sweep(self)  # whoever has it may be dead
+        if not self._link_name(name, container_id):
+            holder = self.find_name(name) or "another container"
+            raise AlreadyExists(
+                f"the name {name} is in use by container {holder[:12]}",
+                hint=f"remove it first: newroot rm {name}; or choose another name",
+            )
+
+    def _link_name(self, name: str, container_id: str) -> bool:
         try:
             os.symlink(container_id, f"{self.root}/names/{name}")
         except FileExistsError:
-            holder = self.find_name(name) or "another container"
-            if holder != container_id:
-                raise AlreadyExists(
-                    f"the name {name} is in use by container {holder[:12]}",
-                    hint=f"remove it first: newroot rm {name}; or choose another name",
-                ) from None
+            return self.find_name(name) == container_id
+        return True
 
     def find_name(self, name: str) -> str | None:
         """The id of the container called *name*."""

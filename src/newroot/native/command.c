@@ -43,9 +43,9 @@ step_reap (struct run *run, struct step *step)
 {
   (void)step;
   const uint64_t all = ~(uint64_t)0, none = 0;
-  struct clone_args args = { .exit_signal = SIGCHLD };
   sys (__NR_rt_sigprocmask, SET_MASK, &all, NULL, MASK_SIZE);
-  long pid = attempt (run, __NR_clone3, &args, sizeof args);
+  /* Not clone3: filters answer it with ENOSYS, for they cannot look into its struct. */
+  long pid = attempt (run, __NR_clone, SIGCHLD, 0, 0, 0, 0);
   if (pid > 0)
     {
       sys (__NR_close_range, 0, ~0U, 0);

@@ -66,7 +66,8 @@ class Launch:
     ``close()`` must be called at last; it does not kill.
     """
 
-    def __init__(self, report: _socket.socket, status: _socket.socket) -> None:
+    def __init__(self, launcher: Launcher, report: _socket.socket, status: _socket.socket) -> None:
+        self._launcher = launcher
         self._report = report
         self._status = status
         self.pid = 0  #: as this process sees it; 0 before ``wait_started()``
@@ -114,6 +115,7 @@ class Launch:
             # what the launcher sent: unix_release_sock() in net/unix/af_unix.c.
             data, fds = _receive(self._status, STATUS.size)
         if not data:
+            self._launcher.look_after()
             raise SyscallError(
                 "waiting for newroot-init: it is gone",
                 errno=errno.ESRCH,
@@ -191,11 +193,7 @@ class Launch:
         """Without a launcher: kill the container, should it not want to die, and see it dead."""
         self.kill(9)
         if self.pidfd >= 0:
-            import select
-
-            poll = select.poll()
-            poll.register(self.pidfd, select.POLLIN)
-            poll.poll(_PATIENCE_MS)
+            _is_readable(self.pidfd, _PATIENCE_MS)
 
     def close(self) -> None:
         self._report.close()
@@ -206,6 +204,26 @@ class Launch:
 
 
 _GONE = frozenset((errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOTCONN))
+
+
+def _has_ended(pid: int, timeout_ms: int) -> bool:
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return _is_readable(fd, timeout_ms)
+    finally:
+        os.close(fd)
+
+
+def _is_readable(fd: int, timeout_ms: int) -> bool:
+    import select
+
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(timeout_ms))
+
 
 def _name(number: int) -> str:
     return errno.errorcode.get(number, str(number))
@@ -343,7 +361,12 @@ class Launcher:
             os.close(memory)
             their_report.close()
             their_status.close()
-        return Launch(report, status)
+        return Launch(self, report, status)
+
+    def look_after(self) -> None:
+        """Find out whether it is dead, for it broke off; one that is being killed soon will be."""
+        if not self.is_gone:
+            self.is_gone = _has_ended(self.pid, 1000)
 
     def close(self) -> None:
         """End the launcher, and with it every container that still runs."""
