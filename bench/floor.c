@@ -248,7 +248,7 @@ step_overlay (struct job *j)
     return -1;
   if (syscall (SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
     return -1;
-  j->root = (int) syscall (SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
+  j->root = (int) syscall (SYS_fsmount, fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV);
   close (fs);
   if (j->root < 0)
     return -1;
@@ -267,33 +267,30 @@ step_sys (struct job *j)
   return mount_at (j, "sys", "sysfs", NULL, ATTR_SAFE | MOUNT_ATTR_RDONLY);
 }
 
-/* Docker's /dev: runc's AllowedDevices and symlinks, mode 0755, 64 MiB. */
+/* Docker's /dev: runc's AllowedDevices and symlinks, mode 0755, 64 MiB; the devices as binds on
+ * a nodev mount, as newroot has them (docs/decisions/0012). */
 static int
 step_dev (struct job *j)
 {
   static const char *const options[][2]
       = { { "mode", "755" }, { "size", "65536k" }, { NULL, NULL } };
-  static const struct
-  {
-    const char *name;
-    unsigned minor, major;
-  } nodes[] = { { "null", 3, 1 },   { "zero", 5, 1 },    { "full", 7, 1 },
-                { "random", 8, 1 }, { "urandom", 9, 1 }, { "tty", 0, 5 } };
+  static const char *const nodes[][2]
+      = { { "/dev/null", "dev/null" },     { "/dev/zero", "dev/zero" },
+          { "/dev/full", "dev/full" },     { "/dev/random", "dev/random" },
+          { "/dev/urandom", "dev/urandom" }, { "/dev/tty", "dev/tty" } };
   static const char *const links[][2]
       = { { "/proc/self/fd", "fd" },       { "/proc/self/fd/0", "stdin" },
           { "/proc/self/fd/1", "stdout" }, { "/proc/self/fd/2", "stderr" },
           { "pts/ptmx", "ptmx" },          { "/proc/kcore", "core" } };
   static const char *const directories[] = { "pts", "shm", "mqueue" };
-  int dev = make_fs ("tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_STRICTATIME);
+  int dev = make_fs ("tmpfs", options,
+                     MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_STRICTATIME);
   if (dev < 0 || attach (dev, j->root, "dev") < 0)
     return -1;
-  umask (0);
   for (unsigned i = 0; i < LENGTH (nodes); i++)
-    if (mknodat (dev, nodes[i].name, S_IFCHR | 0666,
-                 makedev (nodes[i].major, nodes[i].minor))
-        < 0)
+    if (mknodat (j->root, nodes[i][1], S_IFREG | 0644, 0) < 0
+        || bind_at (j, AT_FDCWD, nodes[i][0], nodes[i][1], 0, 0) < 0)
       return -1;
-  umask (022);
   for (unsigned i = 0; i < LENGTH (links); i++)
     if (symlinkat (links[i][0], dev, links[i][1]) < 0)
       return -1;

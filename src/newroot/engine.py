@@ -13,6 +13,7 @@ import os
 
 from newroot.container import places
 from newroot.container.pipes import PIPE, open_stdio
+from newroot.container.python_words import command_of, settings_of
 from newroot.container.settings import Settings, check_source
 from newroot.container.source import Source, directory_source
 from newroot.container.start import Starter
@@ -148,7 +149,7 @@ class Engine:
         *image* is a name or an ID of ``engine.images``; *rootfs* in its place is a directory,
         ``DIR`` as it is or ``DIR:O`` under a throw-away overlay.  An empty *command* is the
         image's.  *words* are ``newroot run``'s flags with underscores (docs/reference/settings.md);
-        *settings* holds them all, read already.
+        *settings* holds them all, read already, and a command for when none is given.
 
         As ``subprocess.run``: *capture_output*, *input*, *stdin*, *stdout*, *stderr*, *text*,
         *check*.  Standard input is empty unless given, output goes where this process's does.
@@ -214,16 +215,17 @@ class Engine:
         As ``subprocess.Popen``; see ``run()`` for the arguments and the errors.  Raises StepError
         also when the command is not there.  The process belongs to the engine, and ends with it.
         """
-        source, wanted = self._source(image, rootfs), settings
-        if wanted is None:
-            wanted = _settings(words, command)
-        elif words or command:
-            raise UsageError("settings go without command and words: they hold both")
+        source, said = self._source(image, rootfs), command_of(command)
+        if settings is not None and words:
+            raise UsageError("settings go without words: they hold them all")
+        wanted = settings_of(words) if settings is None else settings
         if wanted.terminal and not _wait:
             raise UsageError(
                 "run() has nobody at a terminal", hint="popen() has: see its terminal_fd"
             )
-        process = self._starter.start(wanted, source, open_stdio(stdin, stdout, stderr))
+        process = self._starter.start(
+            wanted, source, open_stdio(stdin, stdout, stderr), said or None
+        )
         process.on_end = self.forget
         self._processes.add(process)
         if _wait:
@@ -340,7 +342,7 @@ class Engine:
     def _source(self, image: str | None, rootfs: str | None) -> Source:
         check_source(image, rootfs)
         if rootfs is not None:
-            return directory_source(rootfs)
+            return self._directory(rootfs)
         assert image is not None
         stamp = _stamp(f"{self.images.images}/index.json")
         known = self._sources.get(image)
@@ -356,6 +358,16 @@ class Engine:
         self._sources[image] = (stamp, source)
         return source
 
+    def _directory(self, words: str) -> Source:
+        """A directory's source, which holds for as long as it is a directory."""
+        known = self._sources.get(words)
+        if known is not None and os.path.isdir(known[1].layers[0]):
+            return known[1]
+        source = directory_source(words)
+        if os.path.isabs(words):
+            self._sources[words] = (None, source)
+        return source
+
 
 def _stamp(path: str) -> tuple[int, int] | None:
     """What changes whenever the store's index does: it is replaced, never written to."""
@@ -364,12 +376,6 @@ def _stamp(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns
-
-
-def _settings(words: dict[str, Any], command: Sequence[str] | str) -> Settings:
-    from newroot.container.python_words import settings_of
-
-    return settings_of(words, command)
 
 
 def _decode(data: bytes | None) -> str | None:

@@ -16,6 +16,7 @@ import newroot
 from newroot.container.python_words import settings_of
 from newroot.engine import Engine
 from newroot.errors import NotFound, StepError, UsageError
+from newroot.record import replace
 from newroot.testing import needs
 
 pytestmark = [needs("root", "overlay", "busybox"), pytest.mark.timeout(60)]
@@ -222,11 +223,12 @@ def test_words_have_their_effect(engine: Engine) -> None:
 
 
 def test_settings_hold_command_and_words(engine: Engine) -> None:
-    settings = settings_of({"hostname": "box"}, ["hostname"])
+    settings = replace(settings_of({"hostname": "box"}), command=("hostname",))
 
     assert says(engine, settings=settings) == "box\n"
+    assert says(engine, "uname", "-n", settings=settings) == "box\n"
     with pytest.raises(UsageError, match="settings go without"):
-        engine.run("busybox", ["true"], settings=settings)
+        engine.run("busybox", ["true"], settings=settings, hostname="other")
 
 
 def test_a_volume_keeps_what_is_written_and_begins_with_the_image_s(engine: Engine) -> None:

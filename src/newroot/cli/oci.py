@@ -168,7 +168,9 @@ def _spec(parsed: Parsed, context: Context) -> int:
 
     path = os.path.join(parsed.text("bundle") or ".", "config.json")
     settings = Settings(command=("sh",), readonly_root=True, terminal=True)
-    config = make_config(settings, {}, user=User(), hostname="newroot", mounts=[], devices=Found())
+    config = make_config(
+        settings, {}, args=["sh"], user=User(), hostname="newroot", mounts=[], devices=Found()
+    )
     try:
         with open(path, "x", encoding="utf-8") as file:
             json.dump(config, file, indent=1)

@@ -33,6 +33,7 @@ def make_config(
     settings: Settings,
     image: dict[str, Any],
     *,
+    args: list[str],
     user: User,
     hostname: str,
     mounts: list[dict[str, Any]],
@@ -41,10 +42,11 @@ def make_config(
 ) -> dict[str, Any]:
     """The OCI config of a container.
 
-    *image* is the ``config`` object of an OCI image, empty for a plain directory.  *mounts* are
-    those asked for, with their sources found; *devices* the host's, looked at.
+    *args* are ``arguments()``.  *image* is the ``config`` object of an OCI image, empty for a
+    plain directory.  *mounts* are those asked for, with their sources found; *devices* the
+    host's, looked at.
 
-    Raises UsageError when there is nothing to run, or for an unknown capability.
+    Raises UsageError for an unknown capability.
     """
     caps = list(
         capabilities.apply(
@@ -56,7 +58,7 @@ def make_config(
         caps = [cap for cap in caps if cap in may]
     return {
         "ociVersion": OCI_VERSION,
-        "process": _process(settings, image, user, hostname, caps),
+        "process": _process(settings, image, args, user, hostname, caps),
         "root": {"path": "rootfs", "readonly": settings.readonly_root},
         **({"hostname": hostname} if settings.uts == "private" else {}),
         "mounts": _mounts(settings, mounts + list(devices.mounts), rootless),
@@ -65,13 +67,18 @@ def make_config(
     }
 
 
-def arguments(settings: Settings, image: dict[str, Any]) -> list[str]:
-    """The command line; an entrypoint of the user's own leaves the image's command out."""
+def arguments(
+    settings: Settings, image: dict[str, Any], command: tuple[str, ...] | None = None
+) -> list[str]:
+    """The command line; an entrypoint of the user's own leaves the image's command out.
+
+    *command* stands in for *settings*' own.  Raises UsageError when there is nothing to run.
+    """
+    words = settings.command if command is None else command
     if settings.entrypoint is not None:
-        args = [*settings.entrypoint, *settings.command]
+        args = [*settings.entrypoint, *words]
     else:
-        command = settings.command or tuple(image.get("Cmd") or ())
-        args = [*(image.get("Entrypoint") or ()), *command]
+        args = [*(image.get("Entrypoint") or ()), *(words or image.get("Cmd") or ())]
     if not args or not args[0]:
         raise UsageError(
             "no command to run: the image names none",
@@ -97,14 +104,19 @@ def environment(settings: Settings, image: dict[str, Any], home: str, hostname: 
 
 
 def _process(
-    settings: Settings, image: dict[str, Any], user: User, hostname: str, caps: list[str]
+    settings: Settings,
+    image: dict[str, Any],
+    args: list[str],
+    user: User,
+    hostname: str,
+    caps: list[str],
 ) -> dict[str, Any]:
     # A user other than root gets none but in the bounding set, as a setuid program needs it.
     held = caps if user.uid == 0 else []
     return {
         "terminal": settings.terminal,
         "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},
-        "args": arguments(settings, image),
+        "args": args,
         "env": environment(settings, image, user.home, hostname),
         "cwd": settings.cwd or image.get("WorkingDir") or "/",
         "capabilities": {"bounding": caps, "effective": held, "permitted": held},

@@ -43,12 +43,15 @@ class Found:
     rules: tuple[dict[str, Any], ...] = ()  #: ``linux.resources.devices``
 
 
+_NOTHING = Found()
+
+
 def find_devices(settings: Settings) -> Found:
     """Look at the host's nodes that were asked for.  Raises UsageError for what is none."""
     if settings.privileged:
         return Found(nodes=tuple(_all_of("/dev")))
     if not settings.devices:
-        return Found()
+        return _NOTHING
     asked = [(device, _look(device.host_path)) for device in settings.devices]
     mounts = tuple(_bind(d.host_path, d.container_path) for d, _ in asked)
     if all(device.permissions == "rwm" for device, _ in asked):

@@ -32,17 +32,20 @@ class Exchange:
         if stdin is not None and not self._input:
             self._close_stdin()
 
-    def run(self, status: int, deadline: float | None) -> bool:
-        """Exchange until the output ends and *status* is readable.  False when time ran out."""
+    def run(self, status: int | None, deadline: float | None) -> bool:
+        """Exchange until *status* is readable, or without it until all output has ended.
+
+        False when time ran out.
+        """
         poll = select.poll()
-        for fd in (status, *self._names):
+        for fd in (*self._names, *(() if status is None else (status,))):
             poll.register(fd, select.POLLIN)
         if self._stdin is not None:
             poll.register(self._stdin.fileno(), select.POLLOUT)
         ended = False
         # When the first process has ended so have all others, and what they wrote is in the
         # pipes: a pid namespace ends as a whole, pid_namespaces(7).  drain() reads it.
-        while not ended:
+        while not ended and (status is not None or self._names):
             left = None if deadline is None else (deadline - monotonic()) * 1000
             if left is not None and left <= 0:
                 return False

@@ -26,6 +26,9 @@ class Sourced:
     anonymous: tuple[str, ...] = ()  #: volumes that go with a container that is removed
 
 
+_NOTHING = Sourced()
+
+
 def find_sources(
     settings: Settings, source: Source, volumes: VolumeStore, *, make: bool = True
 ) -> Sourced:
@@ -35,7 +38,7 @@ def find_sources(
     """
     asked = settings.mounts + _image_volumes(settings, source)
     if not asked:
-        return Sourced()
+        return _NOTHING
     mounts: list[dict[str, Any]] = []
     holds: list[int] = []
     anonymous: list[str] = []

@@ -85,8 +85,11 @@ class Process:
         cleanup: Cleanup,
         args: tuple[str, ...],
         pipes: dict[str, IO[bytes]],
+        *,
+        ends_as_one: bool = False,
     ) -> None:
         self._launch = launch
+        self._ends_as_one = ends_as_one  # it has a pid namespace of its own
         self._plan = plan
         self._cleanup = cleanup
         # Held for moments only, never while something is waited for; and reentrant, for a signal
@@ -349,7 +352,11 @@ class Process:
         from newroot.container.exchange import Exchange
 
         exchange = Exchange(self.stdin, self.stdout, self.stderr, input)
-        if not self._exchange_until(exchange, timeout):
+        deadline = None if timeout is None else monotonic() + timeout
+        # The output of a pid namespace ends with it, so nothing else need wake us before.
+        in_time = not self._ends_as_one or exchange.run(None, deadline)
+        left = None if deadline is None else deadline - monotonic()
+        if not in_time or not self._exchange_until(exchange, left):
             self.end_by_timeout()
             self._exchange_until(exchange, None)
         self.wait()

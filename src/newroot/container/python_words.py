@@ -9,7 +9,6 @@ from __future__ import annotations
 from newroot.container.settings import Settings
 from newroot.container.words import check_command, read_settings
 from newroot.errors import UsageError
-from newroot.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,32 +18,41 @@ if TYPE_CHECKING:
 #: Settings of the library's: nothing stays, and it is forgotten as cheaply as can be.
 _DEFAULTS = {"rm": True, "upper": "memory"}
 
+_MOST_CACHED = 256
+
 _cache: dict[object, Settings] = {}
 
 
-def settings_of(words: dict[str, Any], command: Sequence[str] | str) -> Settings:
-    """Read *words* and *command*.
+def settings_of(words: dict[str, Any]) -> Settings:
+    """Read *words*; the same words give the same object, which a starter knows again.
 
     The environment is what *env* says, and nothing of this process's own.  Raises UsageError.
     """
+    # repr() tells all the values apart that may be given, and costs less than reading them.
+    key = repr(words) if words else ""
+    known = _cache.get(key)
+    if known is not None:
+        return known
+    said: dict[str, Any] = dict(_DEFAULTS)
+    for name, value in words.items():
+        read_as, convert = _CONVERT.get(name, (name, _text))
+        said[read_as] = convert(value)
+    settings = read_settings(said, (), host_env={})
+    if "env_file" not in said:  # whose contents may change
+        if len(_cache) >= _MOST_CACHED:
+            _cache.clear()
+        _cache[key] = settings
+    return settings
+
+
+def command_of(command: Sequence[str] | str) -> tuple[str, ...]:
+    """Check *command*.  Raises UsageError for a string, and for a NUL byte."""
     if isinstance(command, (str, bytes)):
         raise UsageError(
             "the command must be a list of strings",
             hint='["sh", "-c", command] runs a line of shell',
         )
-    if not words:
-        return replace(_plain(), command=check_command(command))
-    said: dict[str, Any] = dict(_DEFAULTS)
-    for name, value in words.items():
-        key, convert = _CONVERT.get(name, (name, _text))
-        said[key] = convert(value)
-    return read_settings(said, tuple(command), host_env={})
-
-
-def _plain() -> Settings:
-    if "plain" not in _cache:
-        _cache["plain"] = read_settings(dict(_DEFAULTS), ())
-    return _cache["plain"]
+    return check_command(command)
 
 
 def _text(value: Any) -> Any:

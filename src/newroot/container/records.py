@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from newroot.container.source import Source
     from newroot.container.start import Blueprint
     from newroot.container.storage import Claim, ContainerStorage
+    from newroot.plan.steps import Exec
 
 
 @_record
@@ -41,6 +42,7 @@ def write_record(
     settings: Settings,
     source: Source,
     blueprint: Blueprint,
+    last: Exec,
     sourced: Sourced,
 ) -> None:
     """Write config.json and record.json into the container's directory."""
@@ -49,7 +51,6 @@ def write_record(
     os.makedirs(claim.directory, mode=0o711, exist_ok=True)
     text = json.dumps(blueprint.config).replace(blueprint.id, claim.id)
     config = json.loads(text.replace(blueprint.id[:12], claim.id[:12]))
-    last = blueprint.command_for(claim.id, settings, source.image)
     config["process"]["args"] = list(last.argv)
     storage.write(claim.id, "config.json", config)
     storage.write(

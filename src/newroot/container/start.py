@@ -63,12 +63,12 @@ class Blueprint:
         renamed = (_renamed(step, self.id, container_id) for step in self.plan.steps[:-1])
         return Plan(steps=(*renamed, last))
 
-    def command_for(self, container_id: str, settings: Settings, image: dict[str, Any]) -> Exec:
-        """The last step: *settings*' command, in the blueprint's environment."""
+    def command_for(self, container_id: str, args: list[str]) -> Exec:
+        """The last step: *args*, in the blueprint's environment."""
         process = self.config["process"]
         old, new = self.id[:_SHORT], container_id[:_SHORT]
         env = [word.replace(old, new) for word in process["env"]]
-        return command({"args": configs.arguments(settings, image), "env": env})
+        return command({"args": args, "env": env})
 
 
 def _renamed(step: Any, old: str, new: str) -> Any:
@@ -95,6 +95,7 @@ class Stdio:
 class Parts:
     """What was found and made for one container before its plan is drawn."""
 
+    args: list[str]
     sourced: Sourced
     devices: Found
     upper: tuple[str, str] | None = None  #: the upper and work directories, where they are on disk
@@ -114,7 +115,9 @@ class Starter:
         self._storage = storage
         self._volumes = volumes
         self._launcher = launcher
-        self._blueprints: dict[tuple[object, ...], Blueprint] = {}
+        # By identity, for to hash settings takes as long as a few system calls; what is kept
+        # beside the blueprint keeps its identity from being another's.
+        self._blueprints: dict[tuple[object, ...], tuple[Settings, Blueprint]] = {}
         self._cgroups: CgroupHost | None = None
         self._may_make_nodes = os.geteuid() == 0
 
@@ -126,6 +129,7 @@ class Starter:
         directory = self._storage.directory(container_id)
         on_disk = _upper_is_on_disk(settings, source)
         parts = Parts(
+            args=configs.arguments(settings, source.image),
             sourced=mounts.find_sources(settings, source, self._volumes, make=False),
             devices=find_devices(settings),
             upper=(f"{directory}/upper", f"{directory}/work") if on_disk else None,
@@ -137,11 +141,15 @@ class Starter:
         settings: Settings,
         source: Source,
         stdio: Stdio,
+        words: tuple[str, ...] | None = None,
         *,
         times: bool = False,
         terminal_size: tuple[int, int] = (0, 0),
     ) -> Process:
         """Hand a container over to newroot-init.  It may still fail to start.
+
+        *words* stand in for the settings' command.  A caller that starts the same settings with
+        many commands should do that: the same settings object has its plan made but once.
 
         Raises UsageError, NotFound, SpecError or SyscallError; then nothing is left.
         """
@@ -150,11 +158,12 @@ class Starter:
         self._storage.prepare()
         undo: list[Callable[[], object]] = []
         try:
+            args = configs.arguments(settings, source.image, words)
             found = find_devices(settings)
             resources = configs.resources(settings, found)
             sourced = mounts.find_sources(settings, source, self._volumes)
             undo.append(lambda: _close(sourced.holds))
-            claim = self._claim(settings, source, resources)
+            claim = self._claim(settings, source, resources, args)
             if claim is not None:
                 undo.append(lambda: claim.release(remove=True))
             container_id = claim.id if claim is not None else new_id()
@@ -163,6 +172,7 @@ class Starter:
                 undo.append(cgroup.remove)
             upper = claim.make_upper() if claim and _upper_is_on_disk(settings, source) else None
             parts = Parts(
+                args=args,
                 sourced=sourced,
                 devices=found,
                 upper=upper,
@@ -170,9 +180,9 @@ class Starter:
                 terminal_size=terminal_size,
             )
             blueprint = self._blueprint(container_id, settings, source, parts)
-            last = blueprint.command_for(container_id, settings, source.image)
+            last = blueprint.command_for(container_id, args)
             if claim is not None and not settings.remove:
-                self._keep_record(claim, settings, source, blueprint, sourced)
+                self._keep_record(claim, settings, source, blueprint, last, sourced)
             launch = self._launch(
                 blueprint.bytes_for(container_id, last),
                 blueprint.clone_flags,
@@ -195,6 +205,7 @@ class Starter:
             self._cleanup(settings, claim, cgroup, sourced),
             last.argv,
             stdio.pipes,
+            ends_as_one=settings.pid == "private",
         )
 
     def _launch(self, *arguments: Any, **more: Any) -> Launch:
@@ -208,7 +219,9 @@ class Starter:
 
     # ---- what is found and made first ----
 
-    def _claim(self, settings: Settings, source: Source, resources: dict[str, Any]) -> Claim | None:
+    def _claim(
+        self, settings: Settings, source: Source, resources: dict[str, Any], args: list[str]
+    ) -> Claim | None:
         """An entry on disk, where there will be something to find or to clean up."""
         on_disk = _upper_is_on_disk(settings, source)
         if settings.remove and not on_disk and not resources:
@@ -219,7 +232,7 @@ class Starter:
             remove=settings.remove,
             source=source.name,
             lower=list(source.lower),
-            command=configs.arguments(settings, source.image),
+            command=args,
         )
 
     def _cgroup(self, resources: dict[str, Any], claim: Claim | None) -> Cgroup | None:
@@ -248,13 +261,14 @@ class Starter:
         source: Source,
         parts: Parts,
     ) -> Blueprint:
-        key = (source.key, replace(settings, command=(), name=None), parts.terminal_size)
-        found = self._blueprints.get(key)
-        if found is None or parts.sourced.anonymous:
-            found = self._draw(container_id, settings, source, parts)
-            if len(self._blueprints) >= 256:  # a caller whose settings never repeat
-                self._blueprints.clear()
-            self._blueprints[key] = found
+        key = (source.key, id(settings), parts.terminal_size)
+        known = self._blueprints.get(key)
+        if known is not None and not parts.sourced.anonymous:
+            return known[1]
+        found = self._draw(container_id, settings, source, parts)
+        if len(self._blueprints) >= 256:  # a caller whose settings never repeat
+            self._blueprints.clear()
+        self._blueprints[key] = settings, found
         return found
 
     def _draw(
@@ -273,6 +287,7 @@ class Starter:
         config = configs.make_config(
             settings,
             source.image,
+            args=parts.args,
             user=_find_user(settings, source),
             hostname=hostname,
             mounts=etc.mounts(scratch, taken) + list(parts.sourced.mounts),
@@ -323,11 +338,12 @@ class Starter:
         settings: Settings,
         source: Source,
         blueprint: Blueprint,
+        last: Exec,
         sourced: Sourced,
     ) -> None:
         from newroot.container.records import write_record
 
-        write_record(self._storage, claim, settings, source, blueprint, sourced)
+        write_record(self._storage, claim, settings, source, blueprint, last, sourced)
 
     def _cleanup(
         self, settings: Settings, claim: Claim | None, cgroup: Cgroup | None, sourced: Sourced

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from newroot.plan.launcher import Report
 
 #: A command may have a million words, and an overlay 500 layers; a message is for reading.
-_MOST_WORDS = 400
+_MOST_WORDS = 600
 
 
 def step_error(plan: s.Plan, report: Report, host: Host | None = None) -> StepError:

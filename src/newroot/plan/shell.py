@@ -460,7 +460,7 @@ def _limit(value: int) -> str:
 
 def _caps(mask: int) -> str:
     names = (name.removeprefix("CAP_").lower() for name in capabilities.names(mask))
-    return ",".join(["-all", *(f"+{name}" for name in names)])
+    return "'" + ",".join(["-all", *(f"+{name}" for name in names)]) + "'"
 
 
 def _set_bounding(step: s.SetBounding) -> list[str]:
