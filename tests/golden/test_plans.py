@@ -18,6 +18,7 @@ from newroot.container.source import Source, directory_source
 from newroot.engine import Engine
 from newroot.plan import order
 from newroot.plan import steps as s
+from newroot.record import replace
 from newroot.rootfs.cgroup_mount import CgroupView
 from newroot.rootfs.root import Root
 
@@ -69,7 +70,9 @@ def explain(tmp_path: Path) -> Iterator[Callable[..., s.Plan]]:
 
         def plan(source: Source | None = None, **words: Any) -> s.Plan:
             image = Source(lower=layers, name="image", key="image")
-            made: s.Plan = starter.explain(settings_of(words, ("sh", "-c", "id")), source or image)
+            made: s.Plan = starter.explain(
+                replace(settings_of(words), command=("sh", "-c", "id")), source or image
+            )
             return made
 
         yield plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import shutil
@@ -16,6 +17,7 @@ import pytest
 from newroot.container.python_words import settings_of
 from newroot.container.source import Source, directory_source
 from newroot.engine import Engine
+from newroot.errors import StepError
 from newroot.isolation.cgroups.cgroup import Cgroup
 from newroot.plan import steps as s
 from newroot.record import replace
@@ -50,7 +52,7 @@ class Case:
 
     def plan(self, source: Source | None = None, **words: Any) -> s.Plan:
         starter: Any = self.engine._starter
-        settings = settings_of(words, views.COMMAND)
+        settings = replace(settings_of(words), command=views.COMMAND)
         plan: s.Plan = starter.explain(settings, source or directory_source(f"{self.root}:O"))
         found = (_possible(step) for step in plan.steps)
         steps = tuple(step for step in found if step is not None)
@@ -179,6 +181,25 @@ def test_they_do_the_same_with_many_layers(case: Case, count: int) -> None:
     plan = case.plan(Source(lower=layers, name="a", key="a"))
 
     assert views.differences(plan) == []
+
+
+@pytest.mark.parametrize("missing", [0, 1, 129])
+@pytest.mark.parametrize("count", [3, 130])
+def test_no_layer_is_ever_left_out(case: Case, count: int, missing: int) -> None:
+    # Found by the comparison: the topmost of many layers was once skipped without a word.
+    layers = views.make_layers(case.top, case.root, count)
+    plan = case.plan(Source(lower=layers, name="a", key="a"))
+    gone = missing % count
+    lower = (*layers[:gone], "/nowhere/at/all", *layers[gone + 1 :])
+    steps = (
+        replace(step, lower=lower) if isinstance(step, s.MountOverlay) else step
+        for step in plan.steps
+    )
+    with pytest.raises(StepError) as error:
+        views.by_newroot(s.Plan(steps=tuple(steps)))
+
+    assert error.value.errno == errno.ENOENT
+    assert error.value.step.startswith("mount overlay")
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
