@@ -13,7 +13,8 @@ import pytest
 
 from newroot.testing import needs
 
-pytestmark = needs("root", "busybox", "overlay", "util-linux")
+# It compares the host before, during and after: nobody else of ours may change it meanwhile.
+pytestmark = [needs("root", "busybox", "overlay", "util-linux"), pytest.mark.serial]
 
 DEMO = Path(__file__).parent.parent.parent / "scripts/demo"
 
