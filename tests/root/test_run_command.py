@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -294,7 +295,7 @@ def test_any_path_can_be_bound_and_be_a_root(
 def archive_of_layers(path: Path, base: Path, count: int) -> None:
     """A docker-archive: *base*, and *count* layers that each replace /top and add a file."""
     layers = [_tar(lambda tar: tar.add(base, arcname="."))]
-    layers += [_tar(lambda tar, n=n: _add_layer(tar, n)) for n in range(count)]
+    layers += [_tar(partial(_add_layer, n)) for n in range(count)]
     digests = [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers]
     config = {
         "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine],
@@ -324,7 +325,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(info, io.BytesIO(data))
 
 
-def _add_layer(tar: tarfile.TarFile, n: int) -> None:
+def _add_layer(n: int, tar: tarfile.TarFile) -> None:
     _add(tar, f"layers/{n}", b"")
     _add(tar, "top", f"{n}\n".encode())
 
@@ -333,8 +334,8 @@ def test_more_lower_layers_than_mount_2_has_room_for(
     run: Run, tmp_path: Path, tiny_root: Path, newroot_command: str
 ) -> None:
     archive_of_layers(tmp_path / "tall.tar", tiny_root, 150)
-    own = tmp_path / "own root"
-    load = [newroot_command, "--root", own, "load", "-i", tmp_path / "tall.tar"]
+    own = str(tmp_path / "own root")
+    load = [newroot_command, "--root", own, "load", "-i", str(tmp_path / "tall.tar")]
     subprocess.run(load, check=True, stdout=subprocess.DEVNULL)
     command = [newroot_command, "--root", own, "run", "tall", "sh", "-c", "ls layers|wc -l;cat top"]
     done = subprocess.run(command, capture_output=True, text=True)

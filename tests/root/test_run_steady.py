@@ -62,8 +62,8 @@ def test_many_in_a_row_leave_all_where_it_was(
     run(count)
 
     assert (descriptors("self"), descriptors(launcher.pid), disk(engine.root)) == before
-    grown = [now - then for now, then in
-             zip((resident_kib("self"), resident_kib(launcher.pid)), memory, strict=True)]  # fmt: skip
+    memory_now = (resident_kib("self"), resident_kib(launcher.pid))
+    grown = [now - then for now, then in zip(memory_now, memory, strict=True)]
     assert grown[0] < 1024, f"Python's resident set grew by {grown[0]} KiB"
     assert grown[1] <= 16, f"the launcher's resident set grew by {grown[1]} KiB"
     assert mounts(engine.root) == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _signal
 import os
+import select
 
 from newroot.container.start import Stdio
 from newroot.linux import constants as k
@@ -75,8 +76,8 @@ def attend(process: Process, *, interactive: bool, on_start: Callable[[], None])
             if process.terminal_fd is not None:
                 from newroot.container.terminal import relay
 
-                relay(process, interactive=interactive)
-            process.wait()
+                relay(process, interactive=interactive, wakeup=forwarding.wakeup)
+            forwarding.wait()
         except BaseException:
             process.close()
             raise
@@ -108,7 +109,20 @@ class _Forwarding:
         for number in early or ():
             self._process.send_signal(number)
 
+    def wait(self) -> None:
+        """Wait for the end; a signal is passed on whenever it comes."""
+        poll = select.poll()
+        poll.register(self.wakeup, select.POLLIN)
+        poll.register(self._process.fileno(), select.POLLIN)
+        while self._process.poll() is None:
+            if (self.wakeup, select.POLLIN) in poll.poll():
+                os.read(self.wakeup, 4096)
+
     def __enter__(self) -> _Forwarding:
+        # A signal that comes just before poll(2) does not end it, and Python's handler, which runs
+        # between two instructions of Python, would not run: so each signal also writes a byte.
+        self.wakeup, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wakeup_before = _signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for number in FORWARDED:
             self._before[number] = _signal.signal(number, self._forward)
         return self
@@ -116,3 +130,6 @@ class _Forwarding:
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             _signal.signal(number, handler)
+        _signal.set_wakeup_fd(self._wakeup_before)
+        os.close(self.wakeup)
+        os.close(self._writer)

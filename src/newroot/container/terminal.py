@@ -41,8 +41,11 @@ def set_window_size(fd: int, rows: int, columns: int) -> None:
     fcntl.ioctl(fd, termios.TIOCSWINSZ, _WINSIZE.pack(rows, columns, 0, 0))
 
 
-def relay(process: Process, *, interactive: bool) -> None:
-    """Pass bytes between our standard streams and the container's terminal until it has ended."""
+def relay(process: Process, *, interactive: bool, wakeup: int) -> None:
+    """Pass bytes between our standard streams and the container's terminal until it has ended.
+
+    *wakeup* becomes readable when a signal has come, whose handler has then something to do.
+    """
     master = process.terminal_fd
     assert master is not None
     # While somebody has the container's end open, ours does not hang up, though all in there may
@@ -50,7 +53,7 @@ def relay(process: Process, *, interactive: bool) -> None:
     kept = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         with _Raw(0 if interactive else -1), _Resizing(master):
-            _pump(process, master, interactive)
+            _pump(process, master, interactive, wakeup)
     finally:
         os.close(kept)
         os.close(master)
@@ -107,7 +110,7 @@ class _Resizing:
         _signal.signal(_SIGWINCH, self._before)
 
 
-def _pump(process: Process, master: int, interactive: bool) -> None:
+def _pump(process: Process, master: int, interactive: bool, wakeup: int) -> None:
     """Pass bytes on until the first process has ended.
 
     Never waits for the container to read: it may itself be waiting for us to read.
@@ -116,6 +119,7 @@ def _pump(process: Process, master: int, interactive: bool) -> None:
     ended = process.fileno()
     poll = select.poll()
     poll.register(ended, select.POLLIN)
+    poll.register(wakeup, select.POLLIN)
     typed = b""
     may_type = interactive
     while True:
@@ -123,6 +127,8 @@ def _pump(process: Process, master: int, interactive: bool) -> None:
         if may_type and not typed:
             poll.register(0, select.POLLIN)
         ready = dict(poll.poll())
+        if wakeup in ready:
+            os.read(wakeup, _PIECE)
         if ready.get(master, 0) & select.POLLIN:
             _write(1, _read(master))
         if typed:
