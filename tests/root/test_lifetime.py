@@ -241,6 +241,29 @@ def test_kill_9_of_the_command_leaves_nothing(
     assert_is_clean_after_the_next_command(root)
 
 
+def test_with_the_host_s_process_ids_nothing_is_left_either(engine: Engine) -> None:
+    # There is no pid namespace, with whose first process all others would end.
+    words: dict[str, Any] = {"capture_output": True, "pid": "host"}
+    done = engine.run("busybox", ["sh", "-c", "sleep 1000 >&- 2>&- & echo $!"], **words)
+    assert (done.returncode, done.fault) == (0, None)
+    orphan = int(done.stdout or b"0")
+    _wait_for_end(orphan)
+
+    assert orphan not in descendants()
+
+
+def test_with_the_host_s_process_ids_the_next_command_ends_them(root: Path) -> None:
+    before = descendants()
+    program, container, launcher = start_program(root, "pid=host")
+    os.kill(program.pid, signal.SIGKILL)
+    program.wait()
+    assert program.stdout is not None
+    program.stdout.close()
+    assert_is_clean_after_the_next_command(root)
+
+    assert wait_until_all_are_gone(before) < 2
+
+
 # ---- any moment ---------------------------------------------------------------------------------
 
 _MODES: dict[str, dict[str, Any]] = {
