@@ -171,7 +171,7 @@ def test_settings_are_values() -> None:
 
 def test_places_are_the_system_s_for_root_and_the_user_s_for_others() -> None:
     assert default_root({}, 0) == "/var/lib/newroot"
-    assert default_run_root({}, 0, "/x") == "/run/newroot"
+    assert default_run_root({}, 0, "/var/lib/newroot") == "/run/newroot"
     assert default_root({"HOME": "/home/me"}, 1000) == "/home/me/.local/share/newroot"
     assert default_root({"XDG_DATA_HOME": "/d"}, 1000) == "/d/newroot"
     assert default_root({"XDG_DATA_HOME": "rel", "HOME": "/h"}, 1000) == "/h/.local/share/newroot"
@@ -183,4 +183,12 @@ def test_a_user_without_a_session_has_the_state_below_the_root() -> None:
 
     assert default_run_root({}, uid, "/home/me/newroot") == "/home/me/newroot/run"
     assert default_run_root({"XDG_RUNTIME_DIR": "/proc/1/no"}, uid, "/r") == "/r/run"
-    assert default_run_root({"XDG_RUNTIME_DIR": "/tmp"}, uid, "/r") == "/tmp/newroot"
+    home = {"HOME": "/home/me", "XDG_RUNTIME_DIR": "/tmp"}
+    assert default_run_root(home, uid, default_root(home, uid)) == "/tmp/newroot"
+
+
+def test_a_root_that_was_chosen_has_its_state_within() -> None:
+    # What a killed newroot left of one root, a command for another one cannot clean up.
+    assert default_run_root({}, 0, "/x") == "/x/run"
+    assert default_run_root({"NEWROOT_ROOT": "/x"}, 0, "/x") == "/x/run"
+    assert default_run_root({"NEWROOT_RUN_ROOT": "/y"}, 0, "/x") == "/y"
