@@ -20,6 +20,7 @@ from newroot.container.start import Starter
 from newroot.container.storage import ContainerStorage
 from newroot.errors import StateError, UsageError
 from newroot.images.store import ImageStore
+from newroot.oci.image import read_run_config
 from newroot.plan.launcher import Launcher
 from newroot.rootfs.volumes import VolumeStore
 
@@ -224,7 +225,7 @@ class Engine:
                 "run() has nobody at a terminal", hint="popen() has: see its terminal_fd"
             )
         process = self._starter.start(
-            wanted, source, open_stdio(stdin, stdout, stderr), said or None
+            wanted, source, open_stdio(stdin, stdout, stderr), said or None, more=True
         )
         process.on_end = self.forget
         self._processes.add(process)
@@ -351,7 +352,7 @@ class Engine:
         found = self.images.get(image)
         source = Source(
             lower=found.layers,
-            image=found.config.get("config") or {},
+            image=read_run_config(found.config.get("config") or {}),
             name=image,
             key=found.digest,
         )

@@ -144,12 +144,14 @@ class Starter:
         words: tuple[str, ...] | None = None,
         *,
         times: bool = False,
+        more: bool = False,
         terminal_size: tuple[int, int] = (0, 0),
     ) -> Process:
         """Hand a container over to newroot-init.  It may still fail to start.
 
         *words* stand in for the settings' command.  A caller that starts the same settings with
         many commands should do that: the same settings object has its plan made but once.
+        *more* says that other starts may follow; see ``Launcher.launch()``.
 
         Raises UsageError, NotFound, SpecError or SyscallError; then nothing is left.
         """
@@ -161,7 +163,11 @@ class Starter:
             args = configs.arguments(settings, source.image, words)
             found = find_devices(settings)
             resources = configs.resources(settings, found)
+            if settings.pid == "host" and self._may_make_nodes:
+                # Its processes do not end with the first one; by a cgroup they are found.
+                resources.setdefault("pids", {"limit": -1})
             sourced = mounts.find_sources(settings, source, self._volumes)
+            undo.append(lambda: self._remove_volumes(sourced.anonymous))
             undo.append(lambda: _close(sourced.holds))
             claim = self._claim(settings, source, resources, args)
             if claim is not None:
@@ -189,6 +195,7 @@ class Starter:
                 stdio.fds,
                 held=(*sourced.holds, *((claim.fd,) if claim else ())),
                 times=times,
+                more=more,
             )
         except BaseException:
             for action in reversed(undo):
@@ -332,6 +339,10 @@ class Starter:
 
     # ---- afterwards ----
 
+    def _remove_volumes(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            self._volumes.remove(name, missing_ok=True)
+
     def _keep_record(
         self,
         claim: Claim,
@@ -350,15 +361,16 @@ class Starter:
     ) -> Cleanup:
         def release(ended: Ended | None) -> None:
             if cgroup is not None:
+                if settings.pid == "host":
+                    cgroup.kill()
                 cgroup.remove()
             if claim is not None:
                 remove = settings.remove or ended is None
                 if not remove and ended is not None:
                     self._storage.write(claim.id, "exit.json", _exit_document(ended))
                 claim.release(remove=remove)
-            if settings.remove:
-                for name in sourced.anonymous:
-                    self._volumes.remove(name, missing_ok=True)
+            if settings.remove or ended is None:  # with a container that did not start, too
+                self._remove_volumes(sourced.anonymous)
 
         return Cleanup(
             oom_kills=cgroup.oom_kills if cgroup else _none,

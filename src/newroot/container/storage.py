@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _ID_BYTES = 32
+_ENDING_S = 2.0  # longer than a launcher takes to end, unless a process is stuck in the kernel
 
 
 def new_id() -> str:
@@ -279,6 +280,22 @@ class ContainerStorage:
             return None
         return fd
 
+    def _owner_is_dead(self, container_id: str) -> bool:
+        owner = self.state(container_id).get("owner")
+        return isinstance(owner, int) and not _is_alive(owner)
+
+    def _lock_soon(self, container_id: str) -> int | None:
+        """The launcher of a dead owner lets go as soon as it has killed what it started."""
+        from time import monotonic, sleep
+
+        end = monotonic() + _ENDING_S
+        while monotonic() < end:
+            fd = self._try_lock(container_id)
+            if fd is not None or not os.path.isdir(self.run_directory(container_id)):
+                return fd
+            sleep(0.002)
+        return None
+
     def abandoned(self) -> Iterator[Claim]:
         """The entries whose holder is dead, each locked while it is looked at."""
         try:
@@ -287,11 +304,23 @@ class ContainerStorage:
             return
         for container_id in ids:
             fd = self._try_lock(container_id)
+            if fd is None and self._owner_is_dead(container_id):
+                fd = self._lock_soon(container_id)
             if fd is None:
                 continue
             claim = Claim(self, container_id, fd)
             claim.state = self.state(container_id)
             yield claim
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _mkdir(path: str, mode: int) -> None:

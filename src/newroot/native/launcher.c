@@ -16,6 +16,7 @@
 #include <asm/signal.h>
 #include <linux/close_range.h>
 #include <linux/eventpoll.h>
+#include <linux/fcntl.h>
 #include <linux/resource.h>
 #include <linux/sched.h>
 #include <linux/stat.h>
@@ -42,13 +43,25 @@ struct limit
 struct child
 {
   int pidfd; /* 0 when this place is free */
-  int status;
+  int32_t pid;
+  int status; /* socket to Python; -1 for the one that is ready */
+};
+
+/* A process that was born before it was asked for.  To be born in new namespaces takes a
+ * quarter of a start; with a process ready that happens while nobody waits. */
+struct ready
+{
+  int place; /* among the children; -1 when there is none */
+  int door;  /* the request goes through here */
+  uint64_t clone_flags;
 };
 
 static struct launcher
 {
   int control, owner, events, self;
   int running, highest;
+  int mounts; /* /proc/self/mountinfo: poll tells that our mounts have changed */
+  struct ready ready;
   int ending; /* the owner is gone */
   struct limit files;
   struct child children[MOST_CHILDREN];
@@ -121,6 +134,27 @@ be_container (const struct request *request, int *fds)
   run_plan (&run);
 }
 
+/* Waits for its request with nothing open but the door.  The launcher's end of that closes
+ * with the launcher, so no wish to die with a parent is needed. */
+static _Noreturn void
+be_ready (int door)
+{
+  struct request request;
+  int fds[FD_MAX];
+  size_t count;
+  int ours[2] = { door, launcher.self };
+  long done = place_fds (ours, 2, 3);
+  launcher.self = 4;
+  if (done >= 0)
+    done = sys (__NR_close_range, 5, ~0U, 0);
+  if (done >= 0)
+    done = receive_packet (3, &request, sizeof request, fds, FD_MAX, &count, 1);
+  if (done == sizeof request)
+    be_container (&request, fds);
+  for (;;)
+    sys (__NR_exit_group, 0);
+}
+
 /* ---- in the launcher ---- */
 
 static int
@@ -139,28 +173,99 @@ watch (int fd, int mark)
   return sys (__NR_epoll_ctl, launcher.events, EPOLL_ADD, fd, &event);
 }
 
+/* A child's place, -errno, or -1 in the child itself. */
+enum
+{
+  IN_CHILD = -1
+};
+
 static long
-start (const struct request *request, int *fds)
+bear (uint64_t clone_flags)
 {
   int pidfd = -1;
-  struct clone_args args = { .flags = request->clone_flags | CLONE_PIDFD,
+  struct clone_args args = { .flags = clone_flags | CLONE_PIDFD,
                              .pidfd = (uint64_t)(uintptr_t)&pidfd,
                              .exit_signal = SIGCHLD };
   int place = free_place ();
   if (place < 0)
     return place;
   long pid = sys (__NR_clone3, &args, sizeof args);
-  if (pid == 0)
-    be_container (request, fds);
-  if (pid < 0)
-    return pid;
-
-  launcher.children[place] = (struct child){ pidfd, fds[FD_STATUS] };
-  fds[FD_STATUS] = -1;
+  if (pid <= 0)
+    return pid == 0 ? IN_CHILD : pid;
+  launcher.children[place] = (struct child){ pidfd, (int32_t)pid, -1 };
   launcher.running++;
   watch (pidfd, place);
-  struct status status = { .kind = STATUS_STARTED, .pid = (int32_t)pid };
-  send_packet (launcher.children[place].status, &status, sizeof status, pidfd);
+  return place;
+}
+
+/* Asking forgets: the next answer is about what comes after. */
+static int
+mounts_have_changed (void)
+{
+  struct pollfd ask = { .fd = launcher.mounts, .events = POLLPRI };
+  const int64_t now[2] = { 0, 0 };
+  return launcher.mounts < 0 || sys (__NR_ppoll, &ask, 1, now, NULL, 0) != 0;
+}
+
+static void
+dismiss_ready (void)
+{
+  if (launcher.ready.place < 0)
+    return;
+  close_fd (&launcher.ready.door); /* it ends by itself, and is collected like any other */
+  launcher.ready.place = -1;
+}
+
+/* Its copy of the mount table is as old as it is, so it will not do when ours has changed. */
+static long
+take_ready (const struct request *request, const int *fds, size_t count)
+{
+  long place = launcher.ready.place;
+  if (place < 0)
+    return -EAGAIN;
+  if (launcher.ready.clone_flags != request->clone_flags || mounts_have_changed ()
+      || send_packet (launcher.ready.door, request, sizeof *request, fds, count) < 0)
+    place = -EAGAIN;
+  dismiss_ready ();
+  return place;
+}
+
+static void
+have_ready (uint64_t clone_flags)
+{
+  int doors[2];
+  if (launcher.ready.place >= 0 || mounts_have_changed ())
+    return;
+  if (sys (__NR_socketpair, 1 /* AF_UNIX */, 5 /* SOCK_SEQPACKET */ | O_CLOEXEC, 0, doors) < 0)
+    return;
+  long place = bear (clone_flags);
+  if (place == IN_CHILD)
+    be_ready (doors[1]);
+  close_fd (&doors[1]);
+  if (place < 0)
+    close_fd (&doors[0]);
+  else
+    launcher.ready = (struct ready){ (int)place, doors[0], clone_flags };
+}
+
+static long
+start (const struct request *request, int *fds, size_t count)
+{
+  long place = take_ready (request, fds, count);
+  if (place < 0)
+    {
+      place = bear (request->clone_flags);
+      if (place == IN_CHILD)
+        be_container (request, fds);
+    }
+  if (place < 0)
+    return place;
+
+  struct child *child = &launcher.children[place];
+  struct status status = { .kind = STATUS_STARTED, .pid = child->pid };
+  child->status = fds[FD_STATUS];
+  fds[FD_STATUS] = -1;
+  send_packet (child->status, &status, sizeof status, &child->pidfd, 1);
   return 0;
 }
 
@@ -181,20 +286,23 @@ take_request (void)
   struct request request;
   int fds[FD_MAX];
   size_t count;
-  long size = receive_packet (launcher.control, &request, sizeof request, fds, FD_MAX, &count);
+  long size = receive_packet (launcher.control, &request, sizeof request, fds, FD_MAX, &count, 0);
   if (size == -EAGAIN || size == -EINTR)
     return 0;
   if (size <= 0)
     return -1;
 
-  long done = request_is_sound (&request, size, count) ? start (&request, fds) : -EINVAL;
+  long done = request_is_sound (&request, size, count) ? start (&request, fds, count) : -EINVAL;
   if (done < 0 && count > FD_STATUS)
     {
       struct status status = { .kind = STATUS_REFUSED, .code = (int32_t)-done };
-      send_packet (fds[FD_STATUS], &status, sizeof status, -1);
+      send_packet (fds[FD_STATUS], &status, sizeof status, NULL, 0);
     }
   for (size_t i = 0; i < count; i++)
     close_fd (&fds[i]);
+  /* Only now: what is born holds what is open, a moment long. */
+  if (done >= 0 && request.flags & WANT_NEXT)
+    have_ready (request.clone_flags);
   return 1;
 }
 
@@ -212,7 +320,7 @@ release_held (int socket)
   char word[8];
   int fds[FD_MAX];
   size_t count;
-  receive_packet (socket, word, sizeof word, fds, FD_MAX, &count);
+  receive_packet (socket, word, sizeof word, fds, FD_MAX, &count, 0);
   for (size_t i = 0; i < count; i++)
     close_fd (&fds[i]);
 }
@@ -221,9 +329,10 @@ static void
 collect (int place)
 {
   struct child *child = &launcher.children[place];
-  siginfo_t info;
+  siginfo_t info = { 0 };
   struct usage usage;
-  if (sys (__NR_waitid, P_PIDFD, child->pidfd, &info, WEXITED, &usage) < 0)
+  if (sys (__NR_waitid, P_PIDFD, child->pidfd, &info, WEXITED | WNOHANG, &usage) < 0
+      || info.si_pid == 0)
     return;
   struct status status
       = { .kind = STATUS_ENDED,
@@ -233,10 +342,17 @@ collect (int place)
           .user_us = (uint64_t)usage.user_s * 1000000u + (uint64_t)usage.user_us,
           .system_us = (uint64_t)usage.system_s * 1000000u + (uint64_t)usage.system_us,
           .max_rss_kib = (uint64_t)usage.max_rss_kib };
-  release_held (child->status);
-  send_packet (child->status, &status, sizeof status, -1);
+  if (child->status >= 0)
+    {
+      release_held (child->status);
+      send_packet (child->status, &status, sizeof status, NULL, 0);
+    }
+  if (place == launcher.ready.place)
+    dismiss_ready ();
   close_fd (&child->status);
-  close_fd (&child->pidfd); /* the last one: leaves epoll by itself */
+  /* Python has a copy, which would keep it in epoll, under a place that is another's soon. */
+  sys (__NR_epoll_ctl, launcher.events, EPOLL_DELETE, child->pidfd, NULL);
+  close_fd (&child->pidfd);
   child->pidfd = 0;
   launcher.running--;
   while (launcher.highest > 0 && launcher.children[launcher.highest - 1].pidfd == 0)
@@ -292,6 +408,8 @@ serve (int control, int owner)
   launcher.owner = owner;
   launcher.self = (int)sys (__NR_pidfd_open, sys (__NR_getpid), 0);
   launcher.events = (int)sys (__NR_epoll_create1, O_CLOEXEC);
+  launcher.mounts = (int)sys (__NR_openat, AT_FDCWD, "/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+  launcher.ready.place = -1;
   raise_file_limit ();
   if (launcher.self < 0 || launcher.events < 0 || watch (control, CONTROL) < 0
       || watch (owner, OWNER) < 0)

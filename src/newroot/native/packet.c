@@ -38,14 +38,15 @@ struct message
 };
 
 long
-send_packet (int socket, const void *data, size_t size, int fd)
+send_packet (int socket, const void *data, size_t size, const int *fds, size_t count)
 {
   struct part part = { (void *)(uintptr_t)data, size };
-  struct control control
-      = { offsetof (struct control, fds) + sizeof fd, SOL_SOCKET_, SCM_RIGHTS_, { fd } };
+  struct control control = { .level = SOL_SOCKET_, .type = SCM_RIGHTS_ };
   struct message message = { .parts = &part, .part_count = 1 };
-  if (fd >= 0)
+  if (count > 0 && count <= MOST_FDS)
     {
+      memcpy (control.fds, fds, count * sizeof *fds);
+      control.size = offsetof (struct control, fds) + count * sizeof *fds;
       message.control = &control;
       message.control_size = control.size;
     }
@@ -53,14 +54,15 @@ send_packet (int socket, const void *data, size_t size, int fd)
 }
 
 long
-receive_packet (int socket, void *data, size_t size, int *fds, size_t room, size_t *count)
+receive_packet (int socket, void *data, size_t size, int *fds, size_t room, size_t *count, int wait)
 {
   struct part part = { data, size };
   struct control control;
   struct message message
       = { .parts = &part, .part_count = 1, .control = &control, .control_size = sizeof control };
   *count = 0;
-  long n = sys (__NR_recvmsg, socket, &message, MSG_DONTWAIT_ | MSG_CMSG_CLOEXEC_);
+  int flags = MSG_CMSG_CLOEXEC_ | (wait ? 0 : MSG_DONTWAIT_);
+  long n = sys (__NR_recvmsg, socket, &message, flags);
   if (n < 0 || message.control_size < offsetof (struct control, fds))
     return n;
 

@@ -77,7 +77,7 @@ send_report (const struct run *run, uint32_t kind, int error)
 {
   struct report report = { .kind = kind, .index = run->index, .error = error, .call = run->call };
   memcpy (report.log, run->log, sizeof report.log);
-  send_packet (run->report, &report, sizeof report, -1);
+  send_packet (run->report, &report, sizeof report, NULL, 0);
 }
 
 /* The exec itself cannot report after it succeeded, so the times go out before it. */
@@ -86,7 +86,7 @@ send_times (const struct run *run)
 {
   times.head = (struct report){ .kind = REPORT_TIMES, .index = run->plan->count };
   size_t size = sizeof times.head + run->plan->count * sizeof times.ns[0];
-  send_packet (run->report, &times, size, -1);
+  send_packet (run->report, &times, size, NULL, 0);
 }
 
 static int

@@ -80,5 +80,6 @@ step_open_terminal (struct run *run, struct step *step)
   if (done < 0)
     return (int)done;
   struct report report = { .kind = REPORT_TERMINAL, .index = run->index };
-  return (int)note (run, __NR_sendmsg, send_packet (run->report, &report, sizeof report, master));
+  return (int)note (run, __NR_sendmsg,
+                    send_packet (run->report, &report, sizeof report, &master, 1));
 }

@@ -112,7 +112,8 @@ enum
 };
 enum
 {
-  WANT_TIMES = 1 /* report what each step took */
+  WANT_TIMES = 1, /* report what each step took */
+  WANT_NEXT = 2   /* more requests like this one may follow: have a process ready */
 };
 struct request
 {

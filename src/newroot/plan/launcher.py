@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 REQUEST = Struct("=IIQII")  #: struct request in native/wire.h
 REQUEST_MAGIC = int.from_bytes(b"nstr", "little")
-WANT_TIMES = 1
+WANT_TIMES, WANT_NEXT = 1, 2
 REPORT = Struct("=IIiI256s")  #: struct report
 REPORT_FAILED, REPORT_TIMES, REPORT_WAITING, REPORT_TERMINAL = 1, 2, 3, 4
 STATUS = Struct("=IiiiQQQ")  #: struct status
@@ -325,12 +325,15 @@ class Launcher:
         held: Sequence[int] = (),
         passed: Sequence[int] = (),
         times: bool = False,
+        more: bool = False,
     ) -> Launch:
         """Start a process that carries out *plan* (encoded), born in *clone_flags*.
 
         *stdio* are three descriptors; *passed* become 3, 4, … of the command.  *held* stay open
         until the container is gone, whatever becomes of this process: a lock held through them is
         free only when nothing of the container runs any more.  All are still the caller's too.
+        *times* asks for what each step takes.  *more* says that other launches like this one may
+        follow, so that it is worth having a process ready for the next.
         """
         memory = os.memfd_create("newroot-plan", os.MFD_CLOEXEC)
         report, their_report = _socket.socketpair(_socket.AF_UNIX, _PACKET, 0)
@@ -341,9 +344,8 @@ class Launcher:
                 # The launcher never reads its end.  So these descriptors wait in its queue, open,
                 # until it closes the socket, which is when the container has ended.
                 status.sendmsg([b"held"], _rights(held))
-            request = REQUEST.pack(
-                REQUEST_MAGIC, WANT_TIMES if times else 0, clone_flags, 0, len(passed)
-            )
+            flags = (WANT_TIMES if times else 0) | (WANT_NEXT if more else 0)
+            request = REQUEST.pack(REQUEST_MAGIC, flags, clone_flags, 0, len(passed))
             fds = (memory, their_report.fileno(), their_status.fileno(), *stdio, *passed)
             self._control.sendmsg([request], _rights(fds))
         except OSError as error:
