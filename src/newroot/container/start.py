@@ -268,7 +268,7 @@ class Starter:
         source: Source,
         parts: Parts,
     ) -> Blueprint:
-        key = (source.key, id(settings), parts.terminal_size)
+        key = (source.key, id(settings), parts.terminal_size, *_stamps(settings, source))
         known = self._blueprints.get(key)
         if known is not None and not parts.sourced.anonymous:
             return known[1]
@@ -392,6 +392,26 @@ def _exit_document(ended: Ended) -> dict[str, Any]:
 def _close(fds: tuple[int, ...]) -> None:
     for fd in fds:
         os.close(fd)
+
+
+def _stamps(settings: Settings, source: Source) -> tuple[object, ...]:
+    """What changes when a file does that the plan was made from, and that may change meanwhile."""
+    files = []
+    if settings.seccomp not in (None, "unconfined"):
+        files.append(settings.seccomp)
+    if settings.network == "host":
+        files += ["/etc/hosts", "/etc/resolv.conf"]
+    if source.directory is not None:  # an image's layers never change
+        files += [f"{source.directory}/etc/passwd", f"{source.directory}/etc/group"]
+    return tuple(map(_stamp, files))
+
+
+def _stamp(path: str | None) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path or "")
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _upper_is_on_disk(settings: Settings, source: Source) -> bool:
