@@ -41,6 +41,7 @@ CONTAINERD_NAME = "io.containerd.image.name"
 
 LAYOUT_VERSION = "1.0.0"
 
+_PATH_MAX = 4096
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -112,6 +113,38 @@ def read_diff_ids(untrusted_config: object) -> tuple[str, ...]:
     # Go writes an empty list that was never filled as null.
     ids = read_list(rootfs.get("diff_ids") or [], "/rootfs/diff_ids")
     return tuple(read_digest(digest, f"/rootfs/diff_ids/{i}") for i, digest in enumerate(ids))
+
+
+def read_run_config(untrusted: object) -> dict[str, Any]:
+    """What an image says about running it (its config's ``config``), each field of its shape.
+
+    A field that is null is as if it were not there, as Go has it.
+    """
+    fields = read_object(untrusted, "/config")
+    found = {name: value for name, value in fields.items() if value is not None}
+    for name in ("User", "WorkingDir", "StopSignal"):
+        if name in found:
+            _check_text(found[name], f"/config/{name}")
+    for name in ("Env", "Entrypoint", "Cmd"):
+        for index, word in enumerate(read_list(found.get(name, []), f"/config/{name}")):
+            _check_text(word, f"/config/{name}/{index}")
+    for path in read_object(found.get("Volumes", {}), "/config/Volumes"):
+        _check_text(path, "/config/Volumes")
+        names = path.strip("/").split("/")
+        if not path.startswith("/") or len(path) >= _PATH_MAX or names == [""] or ".." in names:
+            raise SpecError(f"{path!r:.80} is no place for a volume", pointer="/config/Volumes")
+    return found
+
+
+def _check_text(untrusted: object, pointer: str) -> None:
+    if not isinstance(untrusted, str):
+        raise SpecError("is not a string", pointer=pointer)
+    try:
+        if b"\0" not in untrusted.encode():
+            return
+    except UnicodeEncodeError:  # JSON can write half a surrogate pair
+        pass
+    raise SpecError("is not text that the kernel can be told", pointer=pointer)
 
 
 def read_object(untrusted: object, pointer: str) -> dict[str, Any]:
