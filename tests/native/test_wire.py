@@ -78,6 +78,7 @@ NUMBERS: dict[str, int] = {
     },
     "REQUEST_MAGIC": launcher.REQUEST_MAGIC,
     "WANT_TIMES": launcher.WANT_TIMES,
+    "WANT_NEXT": launcher.WANT_NEXT,
     "FD_MAX - FD_FIXED": launcher.MOST_PASSED,
     **{
         name: getattr(launcher, name)
@@ -241,6 +242,7 @@ _BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     "namespaces": st.lists(st.sampled_from(sorted(encode.NAMESPACES)), unique=True).map(tuple),
     "namespace": st.sampled_from(sorted(encode.NAMESPACES)),
     "flags": _FLAGS,
+    "recursive_flags": _FLAGS,
     "propagation": _PROPAGATION,
     "kind": st.sampled_from(sorted(encode.S_IF)),
     "groups": st.lists(_SMALL, max_size=8).map(tuple),

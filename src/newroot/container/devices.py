@@ -71,7 +71,8 @@ def _rule(kind: str, major: int, minor: int, access: str) -> dict[str, Any]:
 
 
 def _bind(source: str, target: str) -> dict[str, Any]:
-    options = ["bind", "nosuid", "noexec"]
+    # Read-only is the mount, so that nobody changes the mode of the host's node; not the device.
+    options = ["bind", "nosuid", "noexec", "ro"]
     return {"destination": target, "type": "bind", "source": source, "options": options}
 
 

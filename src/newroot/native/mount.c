@@ -193,9 +193,25 @@ held_tree (struct run *run, uint32_t place)
   return keep_fd (&run->trees[place - 1]);
 }
 
+/* Sixteen bytes at an offset: attributes to set and to clear, on the mounts below too. */
+static int
+set_attributes_below (struct run *run, int mount, const struct step *step, uint32_t offset)
+{
+  uint64_t change[2];
+  if (offset == 0)
+    return 0;
+  if (step->size - offset < sizeof change)
+    return -EINVAL;
+  memcpy (change, text_of (step, offset), sizeof change);
+  return change_mount (run, mount,
+                       (struct mount_attr){ .attr_set = change[0], .attr_clr = change[1] }, 1);
+}
+
 /* a: source on the host, b: target; x, y: attributes set and cleared, z: propagation;
- * d: 1 + the place of a held tree, which is then the source.  The target is made after
- * the source's kind. */
+ * c: attributes for the mounts below too; d: 1 + the place of a held tree, which is then
+ * the source.  The target is made after the source's kind.  All attributes are set before
+ * it is looked up, for by a second look another container may have put a symlink there
+ * (CVE-2021-30465). */
 int
 step_bind_mount (struct run *run, struct step *step)
 {
@@ -210,6 +226,8 @@ step_bind_mount (struct run *run, struct step *step)
   if (target < 0)
     return target;
   done = set_attributes (run, mount, step);
+  if (done >= 0)
+    done = set_attributes_below (run, mount, step, step->c);
   return done < 0 ? done : put (run, mount, target);
 }
 
@@ -249,7 +267,14 @@ clone_of_null (struct run *run)
           || stat.stx_rdev_minor != 3)
         return -ENODEV;
     }
-  return clone_of (run, run->null, 0);
+  int mount = clone_of (run, run->null, 0);
+  if (mount < 0)
+    return mount;
+  /* It is the host's node: a chmod of what is masked would be one of the host's /dev/null. */
+  int done = change_mount (run, mount, (struct mount_attr){ .attr_set = MOUNT_ATTR_RDONLY }, 0);
+  if (done < 0)
+    close_fd (&mount);
+  return done < 0 ? done : mount;
 }
 
 /* An empty read-only directory; made once, cloned for every further mask, which the

@@ -192,7 +192,10 @@ def _bind_mount(step: s.BindMount, t: _Text) -> bytes:
     held = 0 if step.place is None else step.place + 1
     flags = _place(step) | (PROPAGATION_RECURSIVE if recursive else 0)
     a, b = t.string(step.source), t.string(step.target)
-    return _head(13, t, flags, a=a, b=b, d=held, x=set_, y=clear, z=bits)
+    c = 0
+    if step.recursive_flags:
+        c = t.add(Struct("=QQ").pack(*attribute_bits(step.recursive_flags)), 8)
+    return _head(13, t, flags, a=a, b=b, c=c, d=held, x=set_, y=clear, z=bits)
 
 
 def _set_attr(step: s.SetAttr, t: _Text) -> bytes:

@@ -315,13 +315,14 @@ def _bind_mount(step: s.BindMount) -> list[str]:
     source = quote(step.source)
     made = [f"make_as {source}"] if step.make_target and not step.on_host else []
     how = "--rbind" if step.recursive else "--bind"
-    flags = ",".join(step.flags)
+    flags, below = ",".join(step.flags), ",".join(step.recursive_flags)
     return [
         *found,
         *made,
         f"mount {how} -- {source} {target}",
         *([f"mount -o {quote('remount,bind,' + flags)} -- {target}"] if flags else []),
         *([f"mount --make-{step.propagation} -- {target}"] if step.propagation else []),
+        *([f"remount_all {quote(below)} {target}"] if below else []),
     ]
 
 
@@ -362,7 +363,8 @@ def _mask(step: s.Mask) -> list[str]:
     return [
         _at(step.target),
         'if [ -d "$target" ]; then mount -t tmpfs -o ro,nr_inodes=1 -- tmpfs "$target"',
-        'elif [ -e "$target" ]; then mount --bind -- /dev/null "$target"; fi',
+        'elif [ -e "$target" ]; then mount --bind -- /dev/null "$target" &&',
+        '  mount -o remount,bind,ro -- "$target"; fi',
     ]
 
 

@@ -219,13 +219,15 @@ class BindMount(Step):
     target: str
     recursive: bool = True  #: with the mounts below *source*
     flags: tuple[str, ...] = ()
+    recursive_flags: tuple[str, ...] = ()  #: for the mounts below it too
     propagation: str | None = None
     on_host: bool = False
     make_target: bool = False
     place: int | None = None  #: of a HoldTree, whose clone is used
 
     def explain(self) -> str:
-        options = ",".join(self.flags + ((self.propagation,) if self.propagation else ()))
+        below = tuple("r" + flag for flag in self.recursive_flags)
+        options = ",".join(self.flags + below + ((self.propagation,) if self.propagation else ()))
         return f"bind {self.source} on {self.target}" + (f" ({options})" if options else "")
 
 

@@ -51,7 +51,12 @@ def _default(name: str, major: int, minor: int, may_make_nodes: bool) -> s.Step:
 
 
 def _bound(source: str, target: str, why: str) -> s.Step:
-    return s.BindMount(source=source, target=target, recursive=False, make_target=True, why=why)
+    """The host's own node.  On a read-only mount it is read and written as ever, for a device is
+    not its file system's to protect; but its mode, owner and times, which are the host's, stay.
+    """
+    return s.BindMount(
+        source=source, target=target, recursive=False, flags=("ro",), make_target=True, why=why
+    )
 
 
 def device_steps(

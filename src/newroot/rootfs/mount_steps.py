@@ -121,7 +121,8 @@ def mount_steps(
         source=source,
         target=target,
         options=options.data,
-        flags=options.flags,
+        # Nothing is below what is new: so these are set before it is put anywhere.
+        flags=options.flags + options.recursive_flags,
         make_target=True,
         no_symlinks=type_ in _KERNEL,
         why=why,
@@ -140,12 +141,13 @@ def _bind_steps(
         target=target,
         recursive=options.bind != "bind",
         flags=options.flags,
+        recursive_flags=options.recursive_flags,
         propagation=options.propagation,
         make_target=True,
         place=place,
         why="what is bound before the old root goes, stays",
     )
-    return (bind, *_recursive(options, target))
+    return (bind,)
 
 
 def _overlay_steps(options: Options, target: str, pointer: str, scratch: str) -> tuple[s.Step, ...]:
@@ -193,15 +195,7 @@ class _Layers:
 
 def _after(options: Options, target: str) -> tuple[s.Step, ...]:
     propagation = options.propagation
-    made = (s.SetPropagation(target=target, propagation=propagation),) if propagation else ()
-    return (*made, *_recursive(options, target))
-
-
-def _recursive(options: Options, target: str) -> tuple[s.Step, ...]:
-    if not options.recursive_flags:
-        return ()
-    why = "the mounts below it too: mount_setattr(2), AT_RECURSIVE"
-    return (s.SetAttr(target=target, flags=options.recursive_flags, recursive=True, why=why),)
+    return (s.SetPropagation(target=target, propagation=propagation),) if propagation else ()
 
 
 def _text(mount: dict[str, object], key: str, pointer: str) -> str:

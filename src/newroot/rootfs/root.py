@@ -100,8 +100,9 @@ def _bind(root: Root, at: str) -> tuple[s.Step, ...]:
     if root.directory is None:
         return ()
     why = "the directory as it is; a root must be a mount point (pivot_root(2))"
+    # What is mounted in the directory comes along, and no node is to work there either.
     bind = s.BindMount(
-        source=root.directory, target=at, flags=root.flags, on_host=True, why=why
+        source=root.directory, target=at, recursive_flags=root.flags, on_host=True, why=why
     )
     return (bind,)
 
