@@ -26,10 +26,10 @@ def explain(error: Exception, *, debug: bool) -> int:
         import traceback
 
         traceback.print_exception(error, file=sys.stderr)
-    ours = error if isinstance(error, NewrootError) else _as_ours(error)
-    _say(f"newroot: {ours}")
+    ours = error if isinstance(error, NewrootError) else as_ours(error)
+    say(f"newroot: {ours}")
     if ours.hint:
-        _say(f"hint: {ours.hint}")
+        say(f"hint: {ours.hint}")
     return exit_code(ours)
 
 
@@ -53,7 +53,8 @@ def exit_code(error: NewrootError) -> int:
     return ENGINE_FAILED
 
 
-def _as_ours(error: Exception) -> NewrootError:
+def as_ours(error: Exception) -> NewrootError:
+    """*error* as one of ours, for it was none: the system's, or a bug."""
     if isinstance(error, OSError):
         code = errno.errorcode.get(error.errno or 0, "")
         target = f", on {error.filename}" if error.filename else ""
@@ -64,7 +65,8 @@ def _as_ours(error: Exception) -> NewrootError:
     )
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print *line* on stderr."""
     # One line each, and no control character of a stranger's reaches the terminal as one.
     text = "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in line)
     try:

@@ -35,12 +35,14 @@ def main(argv: list[str] | None = None) -> int:
     try:
         before = parse_words(words, _GLOBAL, where="newroot-oci", stops_at_positional=True)
         return _dispatch(before)
-    except NewrootError as error:
+    except Exception as error:
+        from newroot.cli.failures import as_ours
+
         if before is not None and before.is_set("debug"):
             import traceback
 
             traceback.print_exc()
-        _log(error, before)
+        _log(error if isinstance(error, NewrootError) else as_ours(error), before)
         return FAILED
 
 
@@ -82,9 +84,11 @@ def _context(before: Parsed) -> Context:
 
 def _log(error: NewrootError, before: Parsed | None) -> None:
     """Words for a person on stderr; for the caller in the log, in the form that it parses."""
-    print(f"newroot-oci: {error}", file=sys.stderr)
+    from newroot.cli.failures import say
+
+    say(f"newroot-oci: {error}")
     if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+        say(f"hint: {error.hint}")
     path = before.text("log") if before is not None else None
     if path is None or before is None:
         return
@@ -103,8 +107,11 @@ def _log(error: NewrootError, before: Parsed | None) -> None:
         if as_json
         else " ".join(f"{key}={json.dumps(value)}" for key, value in entry.items())
     )
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as failure:
+        say(f"newroot-oci: write the log {path}: {failure.strerror}")
 
 
 def _version() -> int:
@@ -118,16 +125,18 @@ def _version() -> int:
 def _run(parsed: Parsed, context: Context) -> int:
     from newroot.container.bundle import start_bundle
     from newroot.container.foreground import attend, inherited
+    from newroot.container.names import check_container_id
     from newroot.container.storage import ContainerStorage
     from newroot.container.sweep import sweep
     from newroot.oci.config import read_config
     from newroot.plan.launcher import Launcher
 
+    name = check_container_id(parsed.positionals[0])  # it becomes a file's name
     bundle = parsed.text("bundle") or "."
     config = read_config(os.path.join(bundle, "config.json"))
     storage = ContainerStorage(context.root, context.run_root)
     sweep(storage)
-    claim = storage.claim(name=parsed.positionals[0], remove=True)
+    claim = storage.claim(name=name, remove=True)
     launcher = Launcher()
     try:
         terminal = bool(config["process"].get("terminal"))

@@ -75,11 +75,20 @@ def compile(config: dict[str, Any], root: Root, situation: Situation) -> s.Plan:
 def _map_ids(linux: dict[str, Any], spaces: dict[str, str | None]) -> tuple[s.Step, ...]:
     if spaces.get("user", "") is not None:
         return ()
-    uids, gids = (
-        tuple((m["containerID"], m["hostID"], m["size"]) for m in linux.get(key) or ())
-        for key in ("uidMappings", "gidMappings")
-    )
+    uids, gids = (_mappings(linux, key) for key in ("uidMappings", "gidMappings"))
     return (s.MapIds(uids=uids, gids=gids, why="root in here is an ordinary user out there"),)
+
+
+def _mappings(linux: dict[str, Any], key: str) -> tuple[tuple[int, int, int], ...]:
+    found = []
+    for index, mapping in enumerate(linux.get(key) or ()):
+        missing = {"containerID", "hostID", "size"} - {
+            k for k, v in mapping.items() if v is not None
+        }
+        if missing:
+            raise SpecError("missing", pointer=f"/linux/{key}/{index}/{min(missing)}")
+        found.append((mapping["containerID"], mapping["hostID"], mapping["size"]))
+    return tuple(found)
 
 
 def _mounts(config: dict[str, Any], root: Root, situation: Situation) -> tuple[s.Step, ...]:

@@ -10,6 +10,7 @@ from newroot.errors import UsageError
 
 _ALNUM = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _NAME = _ALNUM | frozenset("_.-")
+_ID = _NAME | frozenset("+")
 _HOST_LABEL = _ALNUM | frozenset("-")
 
 
@@ -19,6 +20,16 @@ def check_container_name(name: str) -> str:
         raise UsageError(
             f"invalid container name {name!r}: only [a-zA-Z0-9][a-zA-Z0-9_.-]+ is allowed",
             hint="at least two characters, at most 255",
+        )
+    return name
+
+
+def check_container_id(name: str) -> str:
+    """Return *name* when it is an id that runc would take: its libcontainer, validateID()."""
+    if not name or len(name) > 255 or name in (".", "..") or not _ID.issuperset(name):
+        raise UsageError(
+            f"invalid container id {name!r:.80}",
+            hint="letters, digits, and any of _ + - . ; at most 255 in all",
         )
     return name
 

@@ -82,7 +82,7 @@ def read_config(path: str) -> dict[str, Any]:
         ) from error
     _check(value, SHAPE, "")
     for key in ("ociVersion", "root", "process"):
-        if key not in value:
+        if value.get(key) is None:
             raise SpecError("missing", pointer=f"/{key}")
     if not value["root"].get("path"):
         raise SpecError("missing", pointer="/root/path")
@@ -100,8 +100,18 @@ def _check(value: object, shape: Any, pointer: str) -> None:
         _check_object(value, shape, pointer)
     elif not isinstance(value, shape) or (shape is int and isinstance(value, bool)):
         raise SpecError(f"expected {_WORDS[shape]}", pointer=pointer)
-    elif shape is str and "\0" in str(value):
+    elif shape is str:
+        _check_text(str(value), pointer)
+
+
+def _check_text(value: str, pointer: str) -> None:
+    """Whether the kernel can be told *value*: JSON can write what no encoding has."""
+    if "\0" in value:
         raise SpecError("a NUL byte in a string", pointer=pointer)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise SpecError("half a surrogate pair in a string", pointer=pointer) from None
 
 
 def _check_object(value: object, shape: dict[str, Any], pointer: str) -> None:
@@ -109,5 +119,10 @@ def _check_object(value: object, shape: dict[str, Any], pointer: str) -> None:
         raise SpecError(f"expected {_WORDS[dict]}", pointer=pointer)
     for key, member in value.items():
         wanted = shape.get(key, shape.get("*"))
-        if wanted is not None and member is not None:
-            _check(member, wanted, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}")
+        place = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
+        if wanted is str and "*" in shape:
+            _check_text(key, place)
+        elif member is None:
+            continue  # as if it were not there, which is what Go makes of it
+        if wanted is not None:
+            _check(member, wanted, place)
