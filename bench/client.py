@@ -43,12 +43,12 @@ def kern(image: str) -> Iterator[Run]:
 
 
 @contextmanager
-def newroot(root: str, source: str, *network: str) -> Iterator[Run]:
-    """*source* is DIR:O (begins with a slash) or the name of an image."""
+def newroot(root: str, source: str, *words: str) -> Iterator[Run]:
+    """*source* is DIR:O (begins with a slash) or the name of an image; *words* are NAME=VALUE."""
     from newroot import Engine
 
     command = ["/bin/true"]
-    options = {"network": network[0]} if network else {}
+    options: dict[str, str] = dict(word.split("=", 1) for word in words)
     with Engine(root=root) as engine:
 
         def run() -> None:
@@ -68,7 +68,7 @@ def populate_newroot(count: int, root: str, source: str) -> None:
 
     with Engine(root=root) as engine:
         for _ in range(count):
-            engine.run(rootfs=source, command=["/bin/true"], remove=False)
+            engine.run(rootfs=source, command=["/bin/true"], rm=False)
 
 
 LIBRARIES: dict[str, Callable[..., AbstractContextManager[Run]]] = {

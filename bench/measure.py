@@ -34,6 +34,7 @@ class Row:
     how: str
     note: str
     start: Callable[[Rig], Resident]
+    floor: str = "floor"  # the row that does the same by bare system calls
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,14 @@ class Result:
     how: str = ""
     note: str = ""
     unit: str = "ns"
+    floor: str = "floor"
     unavailable: str | None = None
     samples: list[int] = field(default_factory=list)
     value: float | None = None
 
     def as_json(self) -> dict[str, object]:
         shown: dict[str, object] = {"name": self.name, "how": self.how, "note": self.note}
+        shown["floor"] = self.floor
         if self.unavailable is not None:
             return {**shown, "unavailable": self.unavailable}
         if self.value is not None:
@@ -80,10 +83,10 @@ FIGURES: list[Figure] = []
 
 
 def row(
-    group: str, name: str, how: str, note: str = ""
+    group: str, name: str, how: str, note: str = "", floor: str = "floor"
 ) -> Callable[[Callable[[Rig], Resident]], Callable[[Rig], Resident]]:
     def register(start: Callable[[Rig], Resident]) -> Callable[[Rig], Resident]:
-        ROWS.append(Row(group, name, how, note, start))
+        ROWS.append(Row(group, name, how, note, start, floor))
         return start
 
     return register
@@ -103,7 +106,9 @@ def figure(
 
 def interleave(rig: Rig, rows: Sequence[Row], rounds: int) -> list[Result]:
     """Measure *rows* round-robin; a row that fails keeps the reason instead of a number."""
-    results = {row.name: Result(row.group, row.name, row.how, row.note) for row in rows}
+    results = {
+        row.name: Result(row.group, row.name, row.how, row.note, floor=row.floor) for row in rows
+    }
     residents: dict[str, Resident] = {}
     turns: dict[str, int] = {}
     for entry in rows:

@@ -39,9 +39,9 @@ def program(name: str) -> str:
     return str(path)
 
 
-def library(rig: Rig, source: str, *network: str, root: str = "newroot") -> Resident:
+def library(rig: Rig, source: str, *words: str, root: str = "newroot") -> Resident:
     client = [sys.executable, str(HERE / "client.py"), "newroot"]
-    return rig.start([*client, str(rig.directory(root)), source, *network], **environment())
+    return rig.start([*client, str(rig.directory(root)), source, *words], **environment())
 
 
 def load(rig: Rig, layers: int = 1) -> str:
@@ -55,19 +55,30 @@ def load_one(rig: Rig) -> str:
     return load(rig)
 
 
-@row("start", LIBRARY_ROW, LIBRARY, "Engine.run(rootfs='DIR:O'), output captured")
+IN_MEMORY = "floor, upper in memory"
+
+
+@row("start", LIBRARY_ROW, LIBRARY, "Engine.run(rootfs='DIR:O'), output captured", IN_MEMORY)
 def newroot_library(rig: Rig) -> Resident:
     return library(rig, f"{rig.rootfs}:O")
 
 
-@row("start", "newroot library, image", LIBRARY, "Engine.run('bench'), output captured")
+@row("start", "newroot library, image", LIBRARY, "Engine.run('bench'), captured", IN_MEMORY)
 def newroot_image(rig: Rig) -> Resident:
     return library(rig, "bench:latest", root=Path(rig.once(load_one)).name)
 
 
-@row("start", "newroot library, host network", LIBRARY, "the same with network='host'")
+@row("start", "newroot library, upper on disk", LIBRARY, "the same with upper='disk'")
+def newroot_on_disk(rig: Rig) -> Resident:
+    root = Path(rig.once(load_one)).name
+    return library(rig, "bench:latest", "upper=disk", root=root)
+
+
+@row(
+    "start", "newroot library, host network", LIBRARY, "no net namespace", "floor, host network"
+)
 def newroot_host_network(rig: Rig) -> Resident:
-    return library(rig, f"{rig.rootfs}:O", "host")
+    return library(rig, f"{rig.rootfs}:O", "network=host")
 
 
 @row("start", "newroot run IMAGE", PROCESS, "command line, image with an overlay")

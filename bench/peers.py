@@ -43,9 +43,9 @@ def floor(rig: Rig) -> Resident:
     return rig.start(rig.floor("--serve"))
 
 
-@row("start", "floor, host network", SYSCALLS, "the same without a network namespace")
+@row("start", "floor, host network", SYSCALLS, "in memory, without a network namespace")
 def floor_host_network(rig: Rig) -> Resident:
-    return rig.start(rig.floor("--serve", "--no-netns"))
+    return rig.start(rig.floor("--serve", "--memory-upper", "--no-netns"))
 
 
 @row("start", "floor, upper in memory", SYSCALLS, "the same with a throw-away upper on tmpfs")

@@ -86,7 +86,7 @@ def ratio(row: dict[str, Any], base: dict[str, Any] | None) -> str:
     return f"{row['median_ns'] / base['median_ns']:.2f} ×"
 
 
-def timed_lines(rows: list[dict[str, Any]], floor: str, ours: str) -> list[list[str]]:
+def timed_lines(rows: list[dict[str, Any]], ours: str) -> list[list[str]]:
     by_name = {row["name"]: row for row in rows}
     lines = [["", "median", "± MAD", "p10", "p90", "n", "/ floor", "/ newroot", "how", ""]]
     for row in rows:
@@ -94,7 +94,7 @@ def timed_lines(rows: list[dict[str, Any]], floor: str, ours: str) -> list[list[
             lines.append([row["name"], *["–"] * 7, row["how"], row["unavailable"]])
             continue
         times = [in_words(row[key], "ns") for key in ("median_ns", "mad_ns", "p10_ns", "p90_ns")]
-        ratios = [ratio(row, by_name.get(floor)), ratio(row, by_name.get(ours))]
+        ratios = [ratio(row, by_name.get(row["floor"])), ratio(row, by_name.get(ours))]
         lines.append([row["name"], *times, str(row["n"]), *ratios, row["how"], row["note"]])
     return lines
 
@@ -119,7 +119,7 @@ def aligned(lines: list[list[str]], right: range) -> list[str]:
     ]
 
 
-def table(groups: dict[str, list[Result]], *, floor: str, ours: str, host: dict[str, Any]) -> str:
+def table(groups: dict[str, list[Result]], *, ours: str, host: dict[str, Any]) -> str:
     """Return the whole report as text, groups in the order they were measured."""
     text = [
         f"{host['cpu']}, {host['cores']} cores, Linux {host['kernel']}, Python {host['python']}",
@@ -130,7 +130,7 @@ def table(groups: dict[str, list[Result]], *, floor: str, ours: str, host: dict[
         rows = [row.as_json() for row in measured]
         text += ["", name]
         if any("median_ns" in row for row in rows) or measured[0].how:
-            text += aligned(timed_lines(rows, floor, ours), range(1, 8))
+            text += aligned(timed_lines(rows, ours), range(1, 8))
         else:
             text += aligned(figure_lines(rows), range(1, 2))
     return "\n".join(text)

@@ -9,7 +9,7 @@
     ├── ImageError
     │   ├── DigestMismatch               the bytes are not the ones that were named
     │   ├── SizeMismatch                 more or fewer bytes than were named
-    │   ├── UnsafeEntry                  an archive tries to leave its directory, or to exhaust the host
+    │   ├── UnsafeEntry                  an archive tries to leave its directory or exhaust the host
     │   └── BlobNotFound                 a manifest names a blob that is not there
     ├── RegistryError                    .url, .status
     ├── StateError

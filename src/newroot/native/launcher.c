@@ -173,10 +173,10 @@ watch (int fd, int mark)
   return sys (__NR_epoll_ctl, launcher.events, EPOLL_ADD, fd, &event);
 }
 
-/* A child's place, -errno, or -1 in the child itself. */
+/* A child's place, -errno, or IN_CHILD in the child itself. */
 enum
 {
-  IN_CHILD = -1
+  IN_CHILD = -4096 /* no errno */
 };
 
 static long
