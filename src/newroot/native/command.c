@@ -2,9 +2,11 @@
 
 #include "steps.h"
 
+#include <asm/ioctls.h>
 #include <asm/signal.h>
 #include <linux/close_range.h>
 #include <linux/fcntl.h>
+#include <linux/prctl.h>
 #include <linux/sched.h>
 #include <linux/wait.h>
 
@@ -36,6 +38,22 @@ reap_until (long command)
     }
 }
 
+/* A group of its own in the terminal's foreground, or Ctrl-C would come twice: from the
+ * terminal, and passed on by us.  And the wish to die with the launcher, which a child does
+ * not inherit, for where no pid namespace ends the one with the other: prctl(2). */
+static void
+stand_alone (long parent, int death_signal)
+{
+  int group = (int)sys (__NR_getpid);
+  sys (__NR_setpgid, 0, 0);
+  sys (__NR_ioctl, 0, TIOCSPGRP, &group); /* ENOTTY without a terminal of ours */
+  if (death_signal == 0)
+    return;
+  sys (__NR_prctl, PR_SET_PDEATHSIG, death_signal, 0, 0, 0);
+  if (sys (__NR_getppid) != parent)
+    sys (__NR_exit_group, 127);
+}
+
 /* The rest of the plan goes on in a child, and this process becomes its init.  All
  * signals are blocked in between, so that none is lost. */
 int
@@ -43,6 +61,9 @@ step_reap (struct run *run, struct step *step)
 {
   (void)step;
   const uint64_t all = ~(uint64_t)0, none = 0;
+  int death_signal = 0;
+  sys (__NR_prctl, PR_GET_PDEATHSIG, &death_signal, 0, 0, 0);
+  long self = sys (__NR_getpid);
   sys (__NR_rt_sigprocmask, SET_MASK, &all, NULL, MASK_SIZE);
   /* Not clone3: filters answer it with ENOSYS, for they cannot look into its struct. */
   long pid = attempt (run, __NR_clone, SIGCHLD, 0, 0, 0, 0);
@@ -51,6 +72,8 @@ step_reap (struct run *run, struct step *step)
       sys (__NR_close_range, 0, ~0U, 0);
       reap_until (pid);
     }
+  if (pid == 0)
+    stand_alone (self, death_signal);
   sys (__NR_rt_sigprocmask, SET_MASK, &none, NULL, MASK_SIZE);
   return (int)pid;
 }

@@ -3,6 +3,7 @@
 
 #include "steps.h"
 
+#include <linux/bpf_common.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/prctl.h>
@@ -96,7 +97,8 @@ step_load_seccomp (struct run *run, struct step *step)
 {
   struct sock_fprog program
       = { .len = (unsigned short)step->x, .filter = (void *)(uintptr_t)text_of (step, step->a) };
-  if (step->a == 0 || step->x > (step->size - step->a) / sizeof (struct sock_filter))
+  if (step->a == 0 || step->x > BPF_MAXINSNS
+      || step->x > (step->size - step->a) / sizeof (struct sock_filter))
     return -EINVAL;
   return (int)attempt (run, __NR_seccomp, SECCOMP_SET_MODE_FILTER, step->y, &program);
 }

@@ -101,7 +101,12 @@ arrange_fds (struct run *run, int *fds, const struct request *request)
 {
   int ours[2] = { fds[FD_REPORT], launcher.self };
   int next = 3 + (int)request->passed;
-  long done = place_fds (fds + FD_STDIN, 3 + request->passed, 0);
+  long done = 0;
+  /* Out of the way first: the numbers that they have now may be wanted by the command. */
+  for (size_t i = 0; done >= 0 && i < 2; i++)
+    done = ours[i] = (int)sys (__NR_fcntl, ours[i], F_DUPFD_CLOEXEC, next);
+  if (done >= 0)
+    done = place_fds (fds + FD_STDIN, 3 + request->passed, 0);
   if (done >= 0)
     done = place_fds (ours, 2, next);
   run->report = next;
@@ -149,7 +154,7 @@ be_ready (int door)
     done = sys (__NR_close_range, 5, ~0U, 0);
   if (done >= 0)
     done = receive_packet (3, &request, sizeof request, fds, FD_MAX, &count, 1);
-  if (done == sizeof request)
+  if (done == sizeof request && count == FD_FIXED + request.passed)
     be_container (&request, fds);
   for (;;)
     sys (__NR_exit_group, 0);
