@@ -113,7 +113,9 @@ def _devices(config: dict[str, Any], situation: Situation) -> tuple[s.Step, ...]
     asked: list[s.Step] = []
     for index, device in enumerate(linux.get("devices") or []):
         asked += devices.device_steps(device, f"/linux/devices/{index}", may_make_nodes=may)
-    return (*devices.default_device_steps(may_make_nodes=may), *asked)
+    # -v /dev/urandom:/dev/random is a node of the user's choice, mounted by now.
+    taken = {str(mount.get("destination")) for mount in config.get("mounts") or []}
+    return (*devices.default_device_steps(may_make_nodes=may, taken=taken), *asked)
 
 
 def _is_bound(config: dict[str, Any], target: str) -> bool:

@@ -33,7 +33,8 @@ def delete(
 
     Raises WrongStatus when it runs and *force* was not given, or when its holder does not let go.
     """
-    anonymous = storage.record(container_id).get("volumes") or ()
+    said = storage.record(container_id).get("volumes")
+    anonymous = [str(name) for name in said] if isinstance(said, list) else []
     claim = storage.hold(container_id) or _take(storage, container_id, force=force)
     name = storage.record(container_id).get("name")
     claim.write_state(name=name, remove=True)

@@ -8,6 +8,8 @@ a colon and a backslash in a path of -v, and there is the type ``overlay``.
 
 from __future__ import annotations
 
+import os
+
 from newroot.container.settings import Mount
 from newroot.errors import UsageError
 from newroot.record import replace
@@ -420,6 +422,10 @@ def normalise(path: str) -> str:
     """An absolute *path* without ``.``, ``..`` and double slashes, by its text alone."""
     if "\0" in path:
         raise UsageError(f"a path cannot hold a NUL byte: {path!r}")
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise UsageError(f"a path cannot hold half a surrogate pair: {path!r:.80}") from None
     parts: list[str] = []
     for part in path.split("/"):
         if part == "..":

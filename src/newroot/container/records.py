@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from newroot.container.storage import Claim, ContainerStorage
     from newroot.plan.steps import Exec
 
+_LATEST = 253402300800.0  #: the year 10000, where Python's datetime ends
+
 
 @_record
 class Container:
@@ -81,19 +83,49 @@ def container(storage: ContainerStorage, container_id: str) -> Container | None:
     state: dict[str, Any] = storage.state(container_id) if running else {}
     # One that is removed at its end has no record: then what is said of it while it runs counts.
     document: dict[str, Any] = {**state, **storage.record(container_id)}
-    if "created" not in document:
+    created = _number(document.get("created"), _began(storage, container_id))
+    if created is None:
         return None
     ended = {} if running else storage.exit(container_id)
-    code, signal = ended.get("exitCode"), ended.get("signal")
+    code, signal = (_integer(ended.get(key)) for key in ("exitCode", "signal"))
+    name = document.get("name")
     return Container(
         id=container_id,
-        name=document.get("name"),
+        name=name if isinstance(name, str) else None,
         source=str(document.get("source", "")),
-        command=tuple(document.get("command", ())),
-        lower=tuple(document.get("lower", ())),
-        created=float(document["created"]),
-        finished=ended.get("finished"),
+        command=_strings(document.get("command")),
+        lower=_strings(document.get("lower")),
+        created=created,
+        finished=_number(ended.get("finished"), None),
         status="running" if running else "exited",
-        pid=state.get("pid"),
+        pid=_integer(state.get("pid")),
         exit_code=code if code is not None or signal is None else 128 + signal,
     )
+
+
+# A record may be damaged, by a full disk or a crash of the host: then what can be read of it is
+# shown, so that the container can be found and removed.
+
+
+def _began(storage: ContainerStorage, container_id: str) -> float | None:
+    """When the files of a container with a damaged record were made; None without a record."""
+    import os
+
+    try:
+        return os.stat(f"{storage.directory(container_id)}/record.json").st_mtime
+    except OSError:
+        return None
+
+
+def _number(value: object, otherwise: float | None) -> float | None:
+    if isinstance(value, (int, float)) and 0 <= value < _LATEST:
+        return float(value)
+    return otherwise
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()

@@ -17,7 +17,7 @@ import errno
 import fcntl
 import os
 
-from newroot.errors import AlreadyExists, NotFound, SyscallError
+from newroot.errors import AlreadyExists, NotFound, SyscallError, UsageError
 from newroot.linux.trees import remove_tree
 from newroot.oci import json
 
@@ -364,8 +364,8 @@ def _read(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb", buffering=0) as file:
             value = json.loads(file.read(), what=path)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
+    except (FileNotFoundError, NotADirectoryError, UsageError):
+        return {}  # not there, or damaged: one bad file must not hide all other containers
     return value if isinstance(value, dict) else {}
 
 

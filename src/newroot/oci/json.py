@@ -9,6 +9,8 @@ Strict where RFC 8259 is: UTF-8 without a byte order mark, no NaN, nothing after
 
 from __future__ import annotations
 
+from sys import modules
+
 from newroot.errors import UsageError
 
 TYPE_CHECKING = False
@@ -37,9 +39,16 @@ def loads(data: bytes | str, *, what: str = "JSON") -> Any:
         raise _bad(what, text, _place(stop.value, text), _found(text, stop.value)) from None
     except RecursionError:
         raise UsageError(f"read {what}: it is nested too deeply") from None
+    except SystemError:
+        # CPython < 3.12's _json takes JSONDecodeError only from a json.decoder that is imported
+        # already, and else fails without an exception (Modules/_json.c, raise_errmsg()).
+        if "json.decoder" in modules:
+            raise
+        __import__("json.decoder")
+        return loads(text, what=what)
     except ValueError as error:
-        # A JSONDecodeError, which _json imports by itself when it needs one, or int()'s refusal
-        # of a number of more than 4,300 digits.
+        # A JSONDecodeError, which _json takes from json.decoder, or int()'s refusal of a number
+        # of more than 4,300 digits.
         words = getattr(error, "msg", None)
         if words is None:
             constant = error.args[0] if error.args[0] in _CONSTANTS else None

@@ -44,6 +44,13 @@ _PAGE = 4096  #: the most that mount(2) takes as options
 _FSCONFIG = 255  #: the most that fsconfig(2) takes as one value
 
 
+def _bytes(value: str) -> bytes:
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise UsageError(f"half a surrogate pair in {value!r:.80}") from None
+
+
 class _Text:
     """The text behind one step's head."""
 
@@ -59,13 +66,13 @@ class _Text:
         return at
 
     def string(self, value: str) -> int:
-        raw = value.encode("utf-8", "surrogateescape")
+        raw = _bytes(value)
         if b"\0" in raw:
             raise UsageError(f"a NUL byte in {value!r}")
         return self.add(raw + b"\0")
 
     def list(self, values: tuple[str, ...] | list[str]) -> int:
-        raw = [value.encode("utf-8", "surrogateescape") for value in values]
+        raw = [_bytes(value) for value in values]
         joined = b"\0".join(raw)
         if raw and joined.count(b"\0") != len(raw) - 1:
             raise UsageError(f"a NUL byte in {values!r}")

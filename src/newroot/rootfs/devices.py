@@ -30,10 +30,14 @@ DEFAULT_LINKS = (
 )
 
 
-def default_device_steps(*, may_make_nodes: bool) -> tuple[s.Step, ...]:
-    """The steps for the nodes and links that every container has."""
+def default_device_steps(*, may_make_nodes: bool, taken: set[str]) -> tuple[s.Step, ...]:
+    """The steps for the nodes and links that every container has, but for the paths *taken*."""
     return (
-        *(_default(name, major, minor, may_make_nodes) for name, major, minor in DEFAULT_NODES),
+        *(
+            _default(name, major, minor, may_make_nodes)
+            for name, major, minor in DEFAULT_NODES
+            if f"/dev/{name}" not in taken
+        ),
         *(
             s.MakeSymlink(target=f"/dev/{name}", to=to, if_missing=True, why="expected by programs")
             for name, to in DEFAULT_LINKS

@@ -7,7 +7,7 @@ to the file system.
 
 from __future__ import annotations
 
-from newroot.errors import SpecError
+from newroot.errors import SpecError, UsageError
 from newroot.plan import steps as s
 from newroot.plan.mountflags import ATTRIBUTES, PROPAGATIONS
 from newroot.record import record
@@ -20,6 +20,7 @@ _SUPERBLOCK = frozenset(
 _NOTHING = frozenset(("defaults", "async", "nomand", "noiversion", "nolazytime", "loud"))
 #: File systems that show the kernel's state: where one of these goes, no symlink may lead.
 _KERNEL = frozenset(("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"))
+_MOST_HELD = 64  #: plan.h, MAX_TREES
 _PROPAGATIONS = frozenset((*PROPAGATIONS, *("r" + name for name in PROPAGATIONS)))
 _RECURSIVE_ATTRIBUTES = {"r" + name: name for name in ATTRIBUTES}
 
@@ -47,6 +48,8 @@ class Options:
 
 def hold_steps(mounts: list[dict[str, object]]) -> tuple[s.Step, ...]:
     """What must be done before any mount is made a slave of the host's: hold the shared binds."""
+    if len(shared_binds(mounts)) > _MOST_HELD:
+        raise UsageError(f"more than {_MOST_HELD} mounts with the option shared")
     return tuple(
         s.HoldTree(
             source=str(mount.get("source")),
