@@ -1,0 +1,65 @@
+"""Attacks on a real container, and the same attacks on a newroot-init without the guard.
+
+Each file is named after the CVE it learned from, or after what was found here.  ``attack`` runs a
+line of shell in a container on a small root that the test has made hostile; ``without`` builds
+newroot-init with one guard taken out, so that a test can show that it would notice.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from newroot.engine import Engine
+from newroot.plan import launcher
+from newroot.testing import require
+from newroot.testing.roots import tiny_root as make_tiny_root
+
+NATIVE = Path(launcher.__file__).parent.parent / "native"
+
+Without = Callable[..., None]
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """A small root for a test to make hostile."""
+    require("root", "busybox")
+    return Path(make_tiny_root(tmp_path / "image"))
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    with Engine(tmp_path / "engine") as engine:
+        yield engine
+
+
+@pytest.fixture
+def without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Without:
+    """``without(file, guard, instead)``: what is started from now on lacks that guard."""
+    require("gcc")
+    sources = tmp_path / "native"
+
+    def build(file: str, guard: str, instead: str) -> None:
+        if not sources.exists():
+            shutil.copytree(NATIVE, sources, ignore=shutil.ignore_patterns("newroot-init", "*.py*"))
+        text = (sources / file).read_text()
+        assert text.count(guard) == 1, f"the guard is no longer in {file}: mend this test"
+        (sources / file).write_text(text.replace(guard, instead))
+        listing = re.findall(r"'(\w+\.c)'", (NATIVE / "meson.build").read_text())
+        subprocess.run(
+            [
+                *("gcc", "-std=gnu11", "-O2", "-ffreestanding", "-fno-stack-protector", "-w"),
+                *("-fno-pie", "-U_FORTIFY_SOURCE", "-fno-tree-loop-distribute-patterns"),
+                *("-static", "-nostdlib", "-no-pie", "-o", "newroot-init", *listing),
+            ],
+            cwd=sources,
+            check=True,
+        )
+        monkeypatch.setattr(launcher, "binary_path", lambda: str(sources / "newroot-init"))
+
+    return build
