@@ -74,9 +74,7 @@ def newroot_on_disk(rig: Rig) -> Resident:
     return library(rig, "bench:latest", "upper=disk", root=root)
 
 
-@row(
-    "start", "newroot library, host network", LIBRARY, "no net namespace", "floor, host network"
-)
+@row("start", "newroot library, host network", LIBRARY, "no net namespace", "floor, host network")
 def newroot_host_network(rig: Rig) -> Resident:
     return library(rig, f"{rig.rootfs}:O", "network=host")
 

@@ -254,7 +254,7 @@ def test_with_the_host_s_process_ids_nothing_is_left_either(engine: Engine) -> N
 
 def test_with_the_host_s_process_ids_the_next_command_ends_them(root: Path) -> None:
     before = descendants()
-    program, container, launcher = start_program(root, "pid=host")
+    program, _, _ = start_program(root, "pid=host")
     os.kill(program.pid, signal.SIGKILL)
     program.wait()
     assert program.stdout is not None

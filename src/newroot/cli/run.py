@@ -68,8 +68,8 @@ def _warn_of_chroot() -> None:
     import sys
 
     print(
-        "newroot: warning: --switch chroot is weak: the host's files stay within reach of a process "
-        "that may chroot or mount",
+        "newroot: warning: --switch chroot is weak: the host's files stay within reach of a "
+        "process that may chroot or mount",
         file=sys.stderr,
     )
 

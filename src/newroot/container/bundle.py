@@ -10,7 +10,7 @@ import os
 
 from newroot.container.compile import Situation, compile
 from newroot.container.process import Cleanup, Process
-from newroot.errors import NotFound, SpecError
+from newroot.errors import NotFound, SpecError, UnsupportedError
 from newroot.plan import encode
 from newroot.rootfs.cgroup_mount import CgroupView
 from newroot.rootfs.root import Root
@@ -40,6 +40,7 @@ def start_bundle(
     """Start *config*'s process.  *claim* is released when it has ended, or could not start."""
     cgroup: Cgroup | None = None
     try:
+        _refuse_user_namespace(config)
         rootfs = os.path.join(bundle, config["root"]["path"])
         if not os.path.isdir(rootfs):
             raise NotFound(f"no root filesystem at {rootfs}", hint="root.path in config.json")
@@ -82,6 +83,16 @@ def start_bundle(
     return Process(
         launch, lambda: plan, Cleanup(oom_kills=oom_kills, release=release), argv, stdio.pipes
     )
+
+
+def _refuse_user_namespace(config: dict[str, Any]) -> None:
+    for index, space in enumerate((config.get("linux") or {}).get("namespaces") or ()):
+        if space.get("type") == "user" and not space.get("path"):
+            raise UnsupportedError(
+                f"/linux/namespaces/{index}: a new user namespace is not there yet",
+                feature="a new user namespace",
+                hint="leave it out of the config",
+            )
 
 
 def _end(claim: Claim, cgroup: Cgroup | None) -> None:

@@ -89,7 +89,8 @@ class _Forwarding:
     """Signals to this process are sent to the container's, while this lasts.
 
     Those that come while it is being made are kept until the command runs: newroot-init, the
-    first of a pid namespace, would not hear them (pid_namespaces(7)).
+    first of a pid namespace, would not hear them (pid_namespaces(7)).  One that comes a second time
+    ends a start that hangs, on a network file system that does not answer for example.
     """
 
     def __init__(self, process: Process) -> None:
@@ -99,6 +100,8 @@ class _Forwarding:
 
     def _forward(self, number: int, frame: object) -> None:
         if self._early is not None:
+            if number in self._early:
+                self._process.kill()
             self._early.append(number)
         else:
             self._process.send_signal(number)

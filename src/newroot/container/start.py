@@ -14,7 +14,7 @@ from newroot.container import etc, mounts
 from newroot.container.compile import Situation, command, compile
 from newroot.container.devices import find_devices
 from newroot.container.process import Cleanup, Process
-from newroot.errors import SyscallError, UsageError
+from newroot.errors import SyscallError, UnsupportedError, UsageError
 from newroot.isolation import users
 from newroot.plan import encode
 from newroot.plan.steps import Exec, Plan
@@ -157,6 +157,7 @@ class Starter:
         """
         from newroot.container.storage import new_id
 
+        _refuse_user_namespace(settings)
         self._storage.prepare()
         undo: list[Callable[[], object]] = []
         try:
@@ -394,6 +395,15 @@ def _close(fds: tuple[int, ...]) -> None:
         os.close(fd)
 
 
+def _refuse_user_namespace(settings: Settings) -> None:
+    if settings.userns == "private":
+        raise UnsupportedError(
+            "a user namespace of the container's own is not there yet",
+            feature="--userns private",
+            hint="--userns host, which is the default",
+        )
+
+
 def _stamps(settings: Settings, source: Source) -> tuple[object, ...]:
     """What changes when a file does that the plan was made from, and that may change meanwhile."""
     files = []
@@ -409,7 +419,7 @@ def _stamps(settings: Settings, source: Source) -> tuple[object, ...]:
 def _stamp(path: str | None) -> tuple[int, int] | None:
     try:
         status = os.stat(path or "")
-    except OSError:
+    except (OSError, ValueError):  # a NUL byte; whoever opens it will say so
         return None
     return status.st_ino, status.st_mtime_ns
 

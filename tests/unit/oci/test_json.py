@@ -86,7 +86,8 @@ def test_what_json_cannot_say_is_not_written(value: object) -> None:
 
 def test_neither_json_nor_re_is_imported() -> None:
     program = (
-        "import sys; from newroot.oci import json; json.loads(b'[1, {\"a\": 2.5}]'); json.dumps([1]);"
+        "import sys; from newroot.oci import json;"
+        "json.loads(b'[1, {\"a\": 2.5}]'); json.dumps([1]);"
         "print(sorted({'json', 're', 'enum'} & set(sys.modules)))"
     )
     done = subprocess.run(
