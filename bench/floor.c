@@ -68,16 +68,11 @@ static struct
   char **command;
   struct sock_fprog filter;
   int devnull;
-} ask = { .count = 200,
-          .warmup = 20,
-          .threads = 0,
-          .netns = 1,
-          .masks = 1,
-          .seccomp = "tree" };
+} ask = { .count = 200, .warmup = 20, .threads = 0, .netns = 1, .masks = 1, .seccomp = "tree" };
 
 static char *const ENVIRONMENT[]
-    = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOSTNAME=floor", NULL };
+    = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME=floor",
+        NULL };
 static char *const TRUE_COMMAND[] = { "/bin/true", NULL };
 
 /* ---- one run: what parent and child share (the page is MAP_SHARED) ---- */
@@ -107,7 +102,7 @@ now (void)
 {
   struct timespec t;
   clock_gettime (CLOCK_MONOTONIC, &t);
-  return (uint64_t) t.tv_sec * 1000000000u + (uint64_t) t.tv_nsec;
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 static _Noreturn void
@@ -124,20 +119,19 @@ fail (const char *what)
 static int
 make_fs (const char *type, const char *const options[][2], unsigned attributes)
 {
-  int fs = (int) syscall (SYS_fsopen, type, FSOPEN_CLOEXEC);
+  int fs = (int)syscall (SYS_fsopen, type, FSOPEN_CLOEXEC);
   if (fs < 0)
     return -1;
   if (syscall (SYS_fsconfig, fs, FSCONFIG_SET_STRING, "source", type, 0) < 0)
     return -1;
   for (; options && options[0][0]; options++)
-    if (syscall (SYS_fsconfig, fs,
-                 options[0][1] ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG,
+    if (syscall (SYS_fsconfig, fs, options[0][1] ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG,
                  options[0][0], options[0][1], 0)
         < 0)
       return -1;
   if (syscall (SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
     return -1;
-  int mnt = (int) syscall (SYS_fsmount, fs, FSMOUNT_CLOEXEC, attributes);
+  int mnt = (int)syscall (SYS_fsmount, fs, FSMOUNT_CLOEXEC, attributes);
   close (fs);
   return mnt;
 }
@@ -145,13 +139,12 @@ make_fs (const char *type, const char *const options[][2], unsigned attributes)
 static int
 attach (int mnt, int dir, const char *path)
 {
-  return (int) syscall (SYS_move_mount, mnt, "", dir, path,
-                        MOVE_MOUNT_F_EMPTY_PATH);
+  return (int)syscall (SYS_move_mount, mnt, "", dir, path, MOVE_MOUNT_F_EMPTY_PATH);
 }
 
 static int
-mount_at (struct job *j, const char *path, const char *type,
-          const char *const options[][2], unsigned attributes)
+mount_at (struct job *j, const char *path, const char *type, const char *const options[][2],
+          unsigned attributes)
 {
   int mnt = make_fs (type, options, attributes);
   if (mnt < 0)
@@ -163,18 +156,16 @@ mount_at (struct job *j, const char *path, const char *type,
 
 /* Bind *from_path* below *from* on *path* of the new root; read-only when asked. */
 static int
-bind_at (struct job *j, int from, const char *from_path, const char *path,
-         int recursive, int readonly)
+bind_at (struct job *j, int from, const char *from_path, const char *path, int recursive,
+         int readonly)
 {
-  int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH
-              | (recursive ? AT_RECURSIVE : 0);
-  int mnt = (int) syscall (SYS_open_tree, from, from_path, flags);
+  int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
+  int mnt = (int)syscall (SYS_open_tree, from, from_path, flags);
   if (mnt < 0)
     return -1;
   struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
   if (readonly
-      && syscall (SYS_mount_setattr, mnt, "",
-                  AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr,
+      && syscall (SYS_mount_setattr, mnt, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr,
                   sizeof attr)
              < 0)
     {
@@ -191,7 +182,7 @@ bind_at (struct job *j, int from, const char *from_path, const char *path,
 static int
 step_private (struct job *j)
 {
-  (void) j;
+  (void)j;
   return mount (NULL, "/", NULL, MS_REC | MS_SLAVE, NULL);
 }
 
@@ -209,20 +200,16 @@ write_file (int dir, const char *name, const char *text)
 static int
 step_scratch (struct job *j)
 {
-  static const char *const options[][2]
-      = { { "mode", "0755" }, { "size", "50%" }, { NULL, NULL } };
+  static const char *const options[][2] = { { "mode", "0755" }, { "size", "50%" }, { NULL, NULL } };
   j->scratch_fd = make_fs ("tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
   if (j->scratch_fd < 0 || attach (j->scratch_fd, AT_FDCWD, j->scratch) < 0)
     return -1;
-  if (mkdirat (j->scratch_fd, "root", 0755) < 0
-      || mkdirat (j->scratch_fd, "empty", 0555) < 0)
+  if (mkdirat (j->scratch_fd, "root", 0755) < 0 || mkdirat (j->scratch_fd, "empty", 0555) < 0)
     return -1;
   if (ask.memory_upper
-      && (mkdirat (j->scratch_fd, "upper", 0755) < 0
-          || mkdirat (j->scratch_fd, "work", 0700) < 0))
+      && (mkdirat (j->scratch_fd, "upper", 0755) < 0 || mkdirat (j->scratch_fd, "work", 0700) < 0))
     return -1;
-  if (write_file (j->scratch_fd, "hosts", "127.0.0.1 localhost\n::1 localhost\n")
-          < 0
+  if (write_file (j->scratch_fd, "hosts", "127.0.0.1 localhost\n::1 localhost\n") < 0
       || write_file (j->scratch_fd, "hostname", "floor\n") < 0
       || write_file (j->scratch_fd, "resolv.conf", "nameserver 127.0.0.1\n") < 0)
     return -1;
@@ -232,11 +219,11 @@ step_scratch (struct job *j)
 static int
 step_overlay (struct job *j)
 {
-  int fs = (int) syscall (SYS_fsopen, "overlay", FSOPEN_CLOEXEC);
+  int fs = (int)syscall (SYS_fsopen, "overlay", FSOPEN_CLOEXEC);
   if (fs < 0)
     return -1;
-#define SET(key, value)                                                           \
-  if (syscall (SYS_fsconfig, fs, FSCONFIG_SET_STRING, key, value, 0) < 0)         \
+#define SET(key, value)                                                                            \
+  if (syscall (SYS_fsconfig, fs, FSCONFIG_SET_STRING, key, value, 0) < 0)                          \
   return -1
   SET ("source", "overlay");
   for (int i = 0; i < ask.lower_count; i++)
@@ -248,7 +235,7 @@ step_overlay (struct job *j)
     return -1;
   if (syscall (SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
     return -1;
-  j->root = (int) syscall (SYS_fsmount, fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV);
+  j->root = (int)syscall (SYS_fsmount, fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV);
   close (fs);
   if (j->root < 0)
     return -1;
@@ -275,16 +262,16 @@ step_dev (struct job *j)
   static const char *const options[][2]
       = { { "mode", "755" }, { "size", "65536k" }, { NULL, NULL } };
   static const char *const nodes[][2]
-      = { { "/dev/null", "dev/null" },     { "/dev/zero", "dev/zero" },
-          { "/dev/full", "dev/full" },     { "/dev/random", "dev/random" },
+      = { { "/dev/null", "dev/null" },       { "/dev/zero", "dev/zero" },
+          { "/dev/full", "dev/full" },       { "/dev/random", "dev/random" },
           { "/dev/urandom", "dev/urandom" }, { "/dev/tty", "dev/tty" } };
   static const char *const links[][2]
       = { { "/proc/self/fd", "fd" },       { "/proc/self/fd/0", "stdin" },
           { "/proc/self/fd/1", "stdout" }, { "/proc/self/fd/2", "stderr" },
           { "pts/ptmx", "ptmx" },          { "/proc/kcore", "core" } };
   static const char *const directories[] = { "pts", "shm", "mqueue" };
-  int dev = make_fs ("tmpfs", options,
-                     MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_STRICTATIME);
+  int dev
+      = make_fs ("tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_STRICTATIME);
   if (dev < 0 || attach (dev, j->root, "dev") < 0)
     return -1;
   for (unsigned i = 0; i < LENGTH (nodes); i++)
@@ -308,8 +295,7 @@ step_pts (struct job *j)
                                             { "mode", "0620" },
                                             { "gid", "5" },
                                             { NULL, NULL } };
-  return mount_at (j, "dev/pts", "devpts", options,
-                   MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+  return mount_at (j, "dev/pts", "devpts", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
 }
 
 static int
@@ -329,8 +315,7 @@ step_mqueue (struct job *j)
 static int
 step_cgroup (struct job *j)
 {
-  return mount_at (j, "sys/fs/cgroup", "cgroup2", NULL,
-                   ATTR_SAFE | MOUNT_ATTR_RDONLY);
+  return mount_at (j, "sys/fs/cgroup", "cgroup2", NULL, ATTR_SAFE | MOUNT_ATTR_RDONLY);
 }
 
 static int
@@ -350,21 +335,18 @@ step_etc (struct job *j)
 static int
 step_mask (struct job *j)
 {
-  static const char *const paths[] = { "proc/asound",       "proc/acpi",
-                                       "proc/interrupts",   "proc/kcore",
-                                       "proc/keys",         "proc/latency_stats",
-                                       "proc/timer_list",   "proc/timer_stats",
-                                       "proc/sched_debug",  "proc/scsi",
-                                       "sys/firmware",
-                                       "sys/devices/virtual/powercap" };
+  static const char *const paths[]
+      = { "proc/asound",     "proc/acpi",        "proc/interrupts",
+          "proc/kcore",      "proc/keys",        "proc/latency_stats",
+          "proc/timer_list", "proc/timer_stats", "proc/sched_debug",
+          "proc/scsi",       "sys/firmware",     "sys/devices/virtual/powercap" };
   struct stat st;
   for (unsigned i = 0; ask.masks && i < LENGTH (paths); i++)
     {
       if (fstatat (j->root, paths[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
         continue; /* this kernel has no such file */
-      int status = S_ISDIR (st.st_mode)
-                       ? bind_at (j, j->scratch_fd, "empty", paths[i], 0, 1)
-                       : bind_at (j, j->root, "dev/null", paths[i], 0, 0);
+      int status = S_ISDIR (st.st_mode) ? bind_at (j, j->scratch_fd, "empty", paths[i], 0, 1)
+                                        : bind_at (j, j->root, "dev/null", paths[i], 0, 0);
       if (status < 0)
         return -1;
     }
@@ -375,8 +357,8 @@ step_mask (struct job *j)
 static int
 step_readonly (struct job *j)
 {
-  static const char *const paths[] = { "proc/bus", "proc/fs", "proc/irq", "proc/sys",
-                                       "proc/sysrq-trigger" };
+  static const char *const paths[]
+      = { "proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger" };
   for (unsigned i = 0; ask.masks && i < LENGTH (paths); i++)
     if (bind_at (j, j->root, paths[i], paths[i], 1, 1) < 0 && errno != ENOENT)
       return -1;
@@ -386,7 +368,7 @@ step_readonly (struct job *j)
 static int
 step_loopback (struct job *j)
 {
-  (void) j;
+  (void)j;
   if (!ask.netns)
     return 0;
   struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP };
@@ -399,7 +381,7 @@ step_loopback (struct job *j)
 static int
 step_hostname (struct job *j)
 {
-  (void) j;
+  (void)j;
   return sethostname ("floor", 5);
 }
 
@@ -408,13 +390,13 @@ step_pivot (struct job *j)
 {
   if (fchdir (j->root) < 0)
     return -1;
-  return (int) syscall (SYS_pivot_root, ".", ".");
+  return (int)syscall (SYS_pivot_root, ".", ".");
 }
 
 static int
 step_detach (struct job *j)
 {
-  (void) j;
+  (void)j;
   if (umount2 (".", MNT_DETACH) < 0)
     return -1;
   return chdir ("/");
@@ -422,18 +404,17 @@ step_detach (struct job *j)
 
 /* Docker's fourteen. */
 #define CAP(name) (1ull << CAP_##name)
-static const uint64_t CAPABILITIES
-    = CAP (CHOWN) | CAP (DAC_OVERRIDE) | CAP (FSETID) | CAP (FOWNER) | CAP (MKNOD)
-      | CAP (NET_RAW) | CAP (SETGID) | CAP (SETUID) | CAP (SETFCAP) | CAP (SETPCAP)
-      | CAP (NET_BIND_SERVICE) | CAP (SYS_CHROOT) | CAP (KILL) | CAP (AUDIT_WRITE);
+static const uint64_t CAPABILITIES = CAP (CHOWN) | CAP (DAC_OVERRIDE) | CAP (FSETID) | CAP (FOWNER)
+                                     | CAP (MKNOD) | CAP (NET_RAW) | CAP (SETGID) | CAP (SETUID)
+                                     | CAP (SETFCAP) | CAP (SETPCAP) | CAP (NET_BIND_SERVICE)
+                                     | CAP (SYS_CHROOT) | CAP (KILL) | CAP (AUDIT_WRITE);
 
 static int
 step_bounding (struct job *j)
 {
-  (void) j;
+  (void)j;
   for (int cap = 0; cap <= CAP_LAST_CAP; cap++)
-    if (!(CAPABILITIES >> cap & 1) && prctl (PR_CAPBSET_DROP, cap, 0, 0, 0) < 0
-        && errno != EINVAL)
+    if (!(CAPABILITIES >> cap & 1) && prctl (PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EINVAL)
       return -1;
   return setgroups (1, (gid_t[]){ 0 });
 }
@@ -442,21 +423,21 @@ step_bounding (struct job *j)
 static int
 step_seccomp (struct job *j)
 {
-  (void) j;
+  (void)j;
   if (!ask.filter.len)
     return 0;
-  return (int) syscall (SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &ask.filter);
+  return (int)syscall (SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &ask.filter);
 }
 
 static int
 step_capabilities (struct job *j)
 {
-  (void) j;
+  (void)j;
   struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
-  uint32_t low = (uint32_t) CAPABILITIES;
-  uint32_t high = (uint32_t) (CAPABILITIES >> 32);
+  uint32_t low = (uint32_t)CAPABILITIES;
+  uint32_t high = (uint32_t)(CAPABILITIES >> 32);
   struct __user_cap_data_struct data[2] = { { low, low, 0 }, { high, high, 0 } };
-  return (int) syscall (SYS_capset, &header, data);
+  return (int)syscall (SYS_capset, &header, data);
 }
 
 static int
@@ -465,7 +446,7 @@ step_stdio (struct job *j)
   if (setsid () < 0 || dup2 (ask.devnull, 0) < 0 || dup2 (j->out[1], 1) < 0
       || dup2 (j->err[1], 2) < 0)
     return -1;
-  return (int) syscall (SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC);
+  return (int)syscall (SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC);
 }
 
 static const struct
@@ -473,16 +454,16 @@ static const struct
   const char *name;
   int (*run) (struct job *);
 } STEPS[] = {
-  { "rslave", step_private },     { "scratch tmpfs", step_scratch },
-  { "overlay", step_overlay },    { "proc", step_proc },
-  { "sys", step_sys },            { "dev", step_dev },
-  { "pts", step_pts },            { "shm", step_shm },
-  { "mqueue", step_mqueue },      { "cgroup", step_cgroup },
-  { "etc files", step_etc },      { "masks", step_mask },
-  { "readonly", step_readonly },  { "loopback", step_loopback },
-  { "hostname", step_hostname },  { "pivot", step_pivot },
-  { "detach", step_detach },      { "bounding", step_bounding },
-  { "stdio", step_stdio },        { "seccomp", step_seccomp },
+  { "rslave", step_private },    { "scratch tmpfs", step_scratch },
+  { "overlay", step_overlay },   { "proc", step_proc },
+  { "sys", step_sys },           { "dev", step_dev },
+  { "pts", step_pts },           { "shm", step_shm },
+  { "mqueue", step_mqueue },     { "cgroup", step_cgroup },
+  { "etc files", step_etc },     { "masks", step_mask },
+  { "readonly", step_readonly }, { "loopback", step_loopback },
+  { "hostname", step_hostname }, { "pivot", step_pivot },
+  { "detach", step_detach },     { "bounding", step_bounding },
+  { "stdio", step_stdio },       { "seccomp", step_seccomp },
   { "caps", step_capabilities },
 };
 #define STEP_COUNT LENGTH (STEPS)
@@ -498,7 +479,7 @@ child (void *argument)
     {
       if (STEPS[i].run (j) < 0)
         {
-          j->shared->failed_step = (int) i;
+          j->shared->failed_step = (int)i;
           j->shared->error = errno;
           _exit (125);
         }
@@ -514,15 +495,13 @@ child (void *argument)
 static int
 start (struct job *j)
 {
-  int flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC
-              | CLONE_NEWCGROUP | (ask.netns ? CLONE_NEWNET : 0) | CLONE_PIDFD;
+  int flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP
+              | (ask.netns ? CLONE_NEWNET : 0) | CLONE_PIDFD;
   if (!ask.use_fork)
-    return clone (child, j->stack + 65536, flags | CLONE_VM | CLONE_VFORK | SIGCHLD,
-                  j, &j->pidfd);
-  struct clone_args arguments = { .flags = (unsigned) flags,
-                                  .pidfd = (uintptr_t) &j->pidfd,
-                                  .exit_signal = SIGCHLD };
-  int pid = (int) syscall (SYS_clone3, &arguments, sizeof arguments);
+    return clone (child, j->stack + 65536, flags | CLONE_VM | CLONE_VFORK | SIGCHLD, j, &j->pidfd);
+  struct clone_args arguments
+      = { .flags = (unsigned)flags, .pidfd = (uintptr_t)&j->pidfd, .exit_signal = SIGCHLD };
+  int pid = (int)syscall (SYS_clone3, &arguments, sizeof arguments);
   if (pid == 0)
     child (j);
   return pid;
@@ -534,7 +513,7 @@ drain (int fd, int to)
   char buffer[4096];
   ssize_t n;
   while ((n = read (fd, buffer, sizeof buffer)) > 0)
-    if (ask.command != TRUE_COMMAND && write (to, buffer, (size_t) n) < 0)
+    if (ask.command != TRUE_COMMAND && write (to, buffer, (size_t)n) < 0)
       break;
   close (fd);
 }
@@ -551,8 +530,7 @@ make_directories (struct job *j)
   snprintf (j->dir, sizeof j->dir, "%s/%u", j->base_path, j->serial++);
   snprintf (j->upper, sizeof j->upper, "%s/upper", j->dir);
   snprintf (j->work, sizeof j->work, "%s/work", j->dir);
-  if (mkdir (j->dir, 0700) < 0 || mkdir (j->upper, 0755) < 0
-      || mkdir (j->work, 0700) < 0)
+  if (mkdir (j->dir, 0700) < 0 || mkdir (j->upper, 0755) < 0 || mkdir (j->work, 0700) < 0)
     fail (j->dir);
 }
 
@@ -561,7 +539,7 @@ make_directories (struct job *j)
 static int
 remove_entry (const char *path, const struct stat *st, int flag, struct FTW *where)
 {
-  (void) st, (void) flag, (void) where;
+  (void)st, (void)flag, (void)where;
   return remove (path);
 }
 
@@ -571,8 +549,7 @@ remove_directories (struct job *j)
   if (ask.memory_upper)
     return;
   static const char *const made[]
-      = { "work/work/incompat/volatile", "work/work/incompat", "work/work", "work",
-          "upper" };
+      = { "work/work/incompat/volatile", "work/work/incompat", "work/work", "work", "upper" };
   int dir = open (j->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
   unlinkat (dir, "work/work/incompat/volatile/dirty", 0);
   for (unsigned i = 0; i < LENGTH (made); i++)
@@ -608,7 +585,7 @@ run_once (struct job *j)
   drain (j->err[0], 2);
   uint64_t t2 = now ();
   siginfo_t info;
-  if (waitid (P_PIDFD, (id_t) j->pidfd, &info, WEXITED) < 0)
+  if (waitid (P_PIDFD, (id_t)j->pidfd, &info, WEXITED) < 0)
     fail ("waitid");
   close (j->pidfd);
   uint64_t t3 = now ();
@@ -618,9 +595,8 @@ run_once (struct job *j)
   if (j->shared->error)
     {
       errno = j->shared->error;
-      fail (j->shared->failed_step < (int) STEP_COUNT
-                ? STEPS[j->shared->failed_step].name
-                : "execve");
+      fail (j->shared->failed_step < (int)STEP_COUNT ? STEPS[j->shared->failed_step].name
+                                                     : "execve");
     }
   if (info.si_code != CLD_EXITED || (info.si_status && ask.command == TRUE_COMMAND))
     fail ("the command did not exit 0");
@@ -642,15 +618,13 @@ run_once (struct job *j)
 static void
 open_job (struct job *j, int index)
 {
-  snprintf (j->base_path, sizeof j->base_path, "%s/floor-%d-%d", ask.state,
-            (int) getpid (), index);
+  snprintf (j->base_path, sizeof j->base_path, "%s/floor-%d-%d", ask.state, (int)getpid (), index);
   snprintf (j->scratch, sizeof j->scratch, "%s/scratch", j->base_path);
   if (mkdir (j->base_path, 0700) < 0 || mkdir (j->scratch, 0700) < 0)
     fail (j->base_path);
-  j->shared = mmap (NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                    -1, 0);
-  j->stack = mmap (NULL, 65536, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  j->shared = mmap (NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  j->stack
+      = mmap (NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (j->shared == MAP_FAILED || j->stack == MAP_FAILED)
     fail ("mmap");
 }
@@ -672,11 +646,10 @@ close_job (struct job *j)
  * system call number when it is loaded (kernel/seccomp.c, seccomp_cache_prepare), so
  * its shape is paid at every start. */
 static const uint16_t REFUSED[]
-    = { 134, 136, 139, 153, 154, 155, 156, 163, 164, 165, 166, 167, 168, 169,
-        170, 171, 172, 173, 174, 175, 176, 177, 178, 179, 180, 183, 184, 185,
-        212, 227, 236, 237, 238, 239, 246, 248, 249, 250, 256, 272, 279, 298,
-        304, 305, 308, 310, 311, 312, 313, 320, 321, 323, 425, 426, 427, 428,
-        429, 430, 431, 432, 433, 435, 442, 443, 450 };
+    = { 134, 136, 139, 153, 154, 155, 156, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172,
+        173, 174, 175, 176, 177, 178, 179, 180, 183, 184, 185, 212, 227, 236, 237, 238, 239,
+        246, 248, 249, 250, 256, 272, 279, 298, 304, 305, 308, 310, 311, 312, 313, 320, 321,
+        323, 425, 426, 427, 428, 429, 430, 431, 432, 433, 435, 442, 443, 450 };
 #define SYSCALLS 470
 
 static struct sock_filter program[4096];
@@ -703,8 +676,7 @@ emit_tree (const uint32_t *edges, unsigned count, int refused)
 {
   if (count == 0)
     {
-      emit (BPF_RET | BPF_K, 0, 0,
-            refused ? SECCOMP_RET_ERRNO | 1 : SECCOMP_RET_ALLOW);
+      emit (BPF_RET | BPF_K, 0, 0, refused ? SECCOMP_RET_ERRNO | 1 : SECCOMP_RET_ALLOW);
       return;
     }
   unsigned half = count / 2;
@@ -738,8 +710,7 @@ make_filter (const char *kind)
       FILE *file = fopen (kind, "re");
       if (!file)
         fail (kind);
-      program_length = (unsigned short) fread (program, sizeof program[0],
-                                               LENGTH (program), file);
+      program_length = (unsigned short)fread (program, sizeof program[0], LENGTH (program), file);
       fclose (file);
       ask.filter = (struct sock_fprog){ program_length, program };
       return;
@@ -765,16 +736,16 @@ make_filter (const char *kind)
 static int
 compare (const void *a, const void *b)
 {
-  uint64_t x = *(const uint64_t *) a, y = *(const uint64_t *) b;
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
   return (x > y) - (x < y);
 }
 
 static void
 print_quantiles (const char *name, uint64_t *values, int n, const char *end)
 {
-  qsort (values, (size_t) n, sizeof *values, compare);
-  printf ("  \"%s\": {\"p10\": %lu, \"median\": %lu, \"p90\": %lu}%s\n", name,
-          values[n / 10], values[n / 2], values[n * 9 / 10], end);
+  qsort (values, (size_t)n, sizeof *values, compare);
+  printf ("  \"%s\": {\"p10\": %lu, \"median\": %lu, \"p90\": %lu}%s\n", name, values[n / 10],
+          values[n / 2], values[n * 9 / 10], end);
 }
 
 static const char *
@@ -782,7 +753,7 @@ phase_name (int index)
 {
   static const char *const outer[]
       = { "prepare", "clone", "exec to exit", "reap", "cleanup", "total" };
-  return index < (int) STEP_COUNT ? STEPS[index].name : outer[index - MAX_PHASES];
+  return index < (int)STEP_COUNT ? STEPS[index].name : outer[index - MAX_PHASES];
 }
 
 static void
@@ -791,12 +762,12 @@ measure (struct job *j)
   int columns[MAX_PHASES + 8], column_count = 0;
   columns[column_count++] = PREPARE;
   columns[column_count++] = CLONE;
-  for (int i = 0; ask.phases && i < (int) STEP_COUNT; i++)
+  for (int i = 0; ask.phases && i < (int)STEP_COUNT; i++)
     columns[column_count++] = i;
   for (int i = RUN; i <= TOTAL; i++)
     columns[column_count++] = i;
 
-  uint64_t *samples = calloc ((size_t) ask.count * (MAX_PHASES + 8), sizeof *samples);
+  uint64_t *samples = calloc ((size_t)ask.count * (MAX_PHASES + 8), sizeof *samples);
   for (int i = 0; i < ask.warmup; i++)
     run_once (j);
   FILE *file = ask.samples ? fopen (ask.samples, "we") : NULL;
@@ -806,7 +777,7 @@ measure (struct job *j)
       if (file)
         fprintf (file, "%lu\n", ns);
       for (int c = 0; c < column_count; c++)
-        samples[(size_t) c * (size_t) ask.count + (size_t) i] = j->total[columns[c]];
+        samples[(size_t)c * (size_t)ask.count + (size_t)i] = j->total[columns[c]];
     }
   if (file)
     fclose (file);
@@ -814,8 +785,7 @@ measure (struct job *j)
     return;
   printf ("{\n  \"count\": %d, \"filter\": %u,\n", ask.count, program_length);
   for (int c = 0; c < column_count; c++)
-    print_quantiles (phase_name (columns[c]),
-                     samples + (size_t) c * (size_t) ask.count, ask.count,
+    print_quantiles (phase_name (columns[c]), samples + (size_t)c * (size_t)ask.count, ask.count,
                      c + 1 < column_count ? "," : "\n}");
   free (samples);
 }
@@ -843,8 +813,8 @@ thread (void *argument)
 static void
 measure_threads (void)
 {
-  pthread_t *ids = calloc ((size_t) ask.threads, sizeof *ids);
-  struct job *jobs = calloc ((size_t) ask.threads, sizeof *jobs);
+  pthread_t *ids = calloc ((size_t)ask.threads, sizeof *ids);
+  struct job *jobs = calloc ((size_t)ask.threads, sizeof *jobs);
   for (int i = 0; i < ask.threads; i++)
     open_job (&jobs[i], i);
   uint64_t begin = now ();
@@ -856,8 +826,8 @@ measure_threads (void)
   for (int i = 0; i < ask.threads; i++)
     close_job (&jobs[i]);
   int ran = ask.count / ask.threads * ask.threads;
-  printf ("{\"threads\": %d, \"count\": %d, \"ns\": %lu, \"per_second\": %.1f}\n",
-          ask.threads, ran, ns, ran * 1e9 / (double) ns);
+  printf ("{\"threads\": %d, \"count\": %d, \"ns\": %lu, \"per_second\": %.1f}\n", ask.threads, ran,
+          ns, ran * 1e9 / (double)ns);
   free (jobs);
   free (ids);
 }
@@ -876,7 +846,7 @@ int
 main (int argc, char **argv)
 {
   char *lowers = NULL;
-  ask.command = (char **) TRUE_COMMAND;
+  ask.command = (char **)TRUE_COMMAND;
   const struct
   {
     const char *name;
@@ -890,7 +860,7 @@ main (int argc, char **argv)
     { "--memory-upper", &ask.memory_upper, 1, NULL, NULL },
     { "--phases", &ask.phases, 1, NULL, NULL },
     { "--serve", &ask.serve, 1, NULL, NULL },
-    { "--lowers", NULL, 0, (const char **) &lowers, NULL },
+    { "--lowers", NULL, 0, (const char **)&lowers, NULL },
     { "--state", NULL, 0, &ask.state, NULL },
     { "--samples", NULL, 0, &ask.samples, NULL },
     { "--seccomp", NULL, 0, &ask.seccomp, NULL },

@@ -13,7 +13,7 @@ pass_on (const char *name, __rlimit_resource_t resource, const struct rlimit *li
 {
   if (resource == RLIMIT_MEMLOCK)
     return 0;
-  setrlimit_call *next = (setrlimit_call *) dlsym (RTLD_NEXT, name);
+  setrlimit_call *next = (setrlimit_call *)dlsym (RTLD_NEXT, name);
   return next (resource, limit);
 }
 
@@ -26,5 +26,5 @@ setrlimit (__rlimit_resource_t resource, const struct rlimit *limit)
 int
 setrlimit64 (__rlimit_resource_t resource, const struct rlimit64 *limit)
 {
-  return pass_on ("setrlimit64", resource, (const struct rlimit *) limit);
+  return pass_on ("setrlimit64", resource, (const struct rlimit *)limit);
 }

@@ -49,7 +49,7 @@ now (void)
 {
   struct timespec t;
   clock_gettime (CLOCK_MONOTONIC, &t);
-  return (uint64_t) t.tv_sec * 1000000000u + (uint64_t) t.tv_nsec;
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 /* CMD with each "@" replaced; *text* keeps the new arguments. */
@@ -64,8 +64,7 @@ number_arguments (char *argv[MAX_ARGUMENTS], char text[4096])
       const char *at = strchr (command[i], '@');
       argv[i] = at ? end : command[i];
       if (at)
-        end += 1 + sprintf (end, "%.*s%u%s", (int) (at - command[i]), command[i],
-                            number, at + 1);
+        end += 1 + sprintf (end, "%.*s%u%s", (int)(at - command[i]), command[i], number, at + 1);
     }
   argv[i] = NULL;
 }
@@ -119,7 +118,7 @@ thread (void *unused)
 static void
 measure_threads (int threads, int count)
 {
-  pthread_t *ids = calloc ((size_t) threads, sizeof *ids);
+  pthread_t *ids = calloc ((size_t)threads, sizeof *ids);
   runs_per_thread = count / threads;
   uint64_t begin = now ();
   for (int i = 0; i < threads; i++)
@@ -128,7 +127,7 @@ measure_threads (int threads, int count)
     pthread_join (ids[i], NULL);
   uint64_t ns = now () - begin;
   printf ("{\"threads\": %d, \"count\": %d, \"per_second\": %.1f}\n", threads,
-          runs_per_thread * threads, runs_per_thread * threads * 1e9 / (double) ns);
+          runs_per_thread * threads, runs_per_thread * threads * 1e9 / (double)ns);
   free (ids);
 }
 
@@ -138,8 +137,7 @@ unshare_mounts (void)
   static int done;
   if (done++)
     return;
-  if (unshare (CLONE_NEWNS) < 0
-      || mount (NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+  if (unshare (CLONE_NEWNS) < 0 || mount (NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
     fail ("unshare");
 }
 

@@ -20,7 +20,7 @@ from newroot.plan import launcher
 from newroot.testing import require
 from newroot.testing.roots import tiny_root as make_tiny_root
 
-NATIVE = Path(launcher.__file__).parent.parent / "native"
+NATIVE = Path(__file__).parents[2] / "src/newroot/native"  # a wheel has no sources
 
 Without = Callable[..., None]
 

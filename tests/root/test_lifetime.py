@@ -142,13 +142,17 @@ process.wait()
 """
 
 
+#: Where newroot is: of what else is on this process's path, a child needs nothing.
+_PACKAGE = Path(str(sys.modules[Engine.__module__].__file__)).parents[1]
+
+
 def start_program(root: Path, words: str) -> tuple[subprocess.Popen[bytes], int, int]:
     """A Python program with a running container: itself, the container's pid, the launcher's."""
     program = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, str(root), words],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**os.environ, "PYTHONPATH": str(_PACKAGE)},
     )
     assert program.stdout is not None
     container, launcher = map(int, program.stdout.readline().split())
