@@ -6,7 +6,6 @@ import datetime
 import os
 import platform
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,7 @@ class Host:
             "cpu": cpu_model(),
             "cores": os.cpu_count(),
             "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
-            "python": f"{platform.python_version()} {sys.executable}",
+            "python": platform.python_version(),
             "load": [round(self.load_before, 2), round(os.getloadavg()[0], 2)],
             "steal_percent": round(100 * spent[7] / max(1, sum(spent)), 1),
             "idle_percent": round(100 * spent[3] / max(1, sum(spent)), 1),
