@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from newroot.container.storage import ContainerStorage
+from newroot.container.sweep import sweep
 from newroot.engine import Engine
 from newroot.testing import needs
 from newroot.testing.roots import tiny_root
@@ -54,6 +56,9 @@ def test_with_the_hosts_process_ids_the_command_ends_with_its_owner_too(
         finally:
             os.close(pidfd)
             owner.kill()
+    sweep(ContainerStorage(str(tmp_path / "engine"), str(tmp_path / "engine/run")))
+
+    assert os.listdir(tmp_path / "engine/run") == []
 
 
 def test_the_command_leads_a_group_of_its_own(tmp_path: Path, rootfs: str) -> None:
