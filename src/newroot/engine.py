@@ -15,7 +15,7 @@ from newroot.container import places
 from newroot.container.pipes import PIPE, open_stdio
 from newroot.container.python_words import command_of, settings_of
 from newroot.container.settings import Settings, check_source
-from newroot.container.source import Source, directory_source
+from newroot.container.source import Source, directory_source, stamp
 from newroot.container.start import Starter
 from newroot.container.storage import ContainerStorage
 from newroot.errors import StateError, UsageError
@@ -345,9 +345,10 @@ class Engine:
         if rootfs is not None:
             return self._directory(rootfs)
         assert image is not None
-        stamp = _stamp(f"{self.images.images}/index.json")
+        # The store's index is replaced, never written to.
+        now = stamp(f"{self.images.images}/index.json")
         known = self._sources.get(image)
-        if known is not None and stamp is not None and known[0] == stamp:
+        if known is not None and now is not None and known[0] == now:
             return known[1]
         found = self.images.get(image)
         source = Source(
@@ -356,7 +357,7 @@ class Engine:
             name=image,
             key=found.digest,
         )
-        self._sources[image] = (stamp, source)
+        self._sources[image] = (now, source)
         return source
 
     def _directory(self, words: str) -> Source:
@@ -368,15 +369,6 @@ class Engine:
         if os.path.isabs(words):
             self._sources[words] = (None, source)
         return source
-
-
-def _stamp(path: str) -> tuple[int, int] | None:
-    """What changes whenever the store's index does: it is replaced, never written to."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns
 
 
 def _decode(data: bytes | None) -> str | None:

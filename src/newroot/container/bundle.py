@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 
+from newroot.container.cgroup_view import view_of
 from newroot.container.compile import Situation, compile
 from newroot.container.process import Cleanup, Process
 from newroot.errors import NotFound, SpecError, UnsupportedError
 from newroot.plan import encode
-from newroot.rootfs.cgroup_mount import CgroupView
 from newroot.rootfs.root import Root
 
 TYPE_CHECKING = False
@@ -52,7 +52,7 @@ def start_bundle(
             config,
             Root(directory=os.path.abspath(rootfs), scratch=storage.mount_point),
             Situation(
-                cgroups=_view(cgroup, host),
+                cgroups=view_of(cgroup, host),
                 cgroup_procs=cgroup.procs_paths if cgroup else (),
                 seccomp=_seccomp(config),
                 switch=switch,  # type: ignore[arg-type]
@@ -111,14 +111,6 @@ def _make_cgroup(config: dict[str, Any], claim: Claim, host: CgroupHost) -> Cgro
     where = path or host.default_path(claim.id)
     claim.write_state(cgroup=where)
     return Cgroup.create(where, resources, host=host)
-
-
-def _view(cgroup: Cgroup | None, host: CgroupHost) -> CgroupView:
-    if cgroup is None or host.mode == "v2":
-        return CgroupView(unified=host.unified is not None)
-    return CgroupView(
-        v1=tuple(p.hierarchy.controllers for p in cgroup.places if p.hierarchy.version == 1)
-    )
 
 
 def _seccomp(config: dict[str, Any]) -> tuple[bytes, int] | None:

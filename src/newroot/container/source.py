@@ -29,6 +29,15 @@ class Source:
         return self.lower or ((self.directory,) if self.directory else ())
 
 
+def stamp(path: str) -> tuple[int, int] | None:
+    """What changes whenever the file at *path* does; None while it cannot be looked at."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # a NUL byte; whoever opens it will say so
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
 def directory_source(words: str) -> Source:
     """``--rootfs DIR``, used as it is, or ``DIR:O``, under a throw-away overlay.
 

@@ -11,15 +11,16 @@ import os
 
 from newroot.container import config as configs
 from newroot.container import etc, mounts
+from newroot.container.cgroup_view import view_of
 from newroot.container.compile import Situation, command, compile
 from newroot.container.devices import find_devices
 from newroot.container.process import Cleanup, Process
+from newroot.container.source import stamp
 from newroot.errors import SyscallError, UnsupportedError, UsageError
 from newroot.isolation import users
 from newroot.plan import encode
 from newroot.plan.steps import Exec, Plan
 from newroot.record import record, replace
-from newroot.rootfs.cgroup_mount import CgroupView
 from newroot.rootfs.root import Root
 
 TYPE_CHECKING = False
@@ -313,7 +314,7 @@ class Starter:
             flags=() if settings.privileged else ("nodev",),
         )
         situation = Situation(
-            cgroups=self._view(cgroup),
+            cgroups=view_of(cgroup, self.cgroup_host()),
             cgroup_procs=cgroup.procs_paths if cgroup else (),
             seccomp=_seccomp(settings, config),
             switch=settings.switch,
@@ -329,13 +330,6 @@ class Starter:
             plan=plan,
             prefix=encode.encode_steps(plan.steps[:-1]),
             clone_flags=encode.clone_flags(getattr(first, "namespaces", ())),
-        )
-
-    def _view(self, cgroup: Cgroup | None) -> CgroupView:
-        if cgroup is None or self.cgroup_host().mode == "v2":
-            return CgroupView(unified=self.cgroup_host().unified is not None)
-        return CgroupView(
-            v1=tuple(p.hierarchy.controllers for p in cgroup.places if p.hierarchy.version == 1)
         )
 
     # ---- afterwards ----
@@ -413,15 +407,7 @@ def _stamps(settings: Settings, source: Source) -> tuple[object, ...]:
         files += ["/etc/hosts", "/etc/resolv.conf"]
     if source.directory is not None:  # an image's layers never change
         files += [f"{source.directory}/etc/passwd", f"{source.directory}/etc/group"]
-    return tuple(map(_stamp, files))
-
-
-def _stamp(path: str | None) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path or "")
-    except (OSError, ValueError):  # a NUL byte; whoever opens it will say so
-        return None
-    return status.st_ino, status.st_mtime_ns
+    return tuple(map(stamp, files))
 
 
 def _upper_is_on_disk(settings: Settings, source: Source) -> bool:

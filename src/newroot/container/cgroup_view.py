@@ -1,0 +1,22 @@
+"""What a container will see of its cgroup, told from the cgroup itself.
+
+For every way into a container: from settings (start.py) and from a bundle (bundle.py).
+"""
+
+from __future__ import annotations
+
+from newroot.rootfs.cgroup_mount import CgroupView
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from newroot.isolation.cgroups.cgroup import Cgroup
+    from newroot.isolation.cgroups.detect import CgroupHost
+
+
+def view_of(cgroup: Cgroup | None, host: CgroupHost) -> CgroupView:
+    """The v1 hierarchies that *cgroup* is in; without one, or on v2, the unified hierarchy."""
+    if cgroup is None or host.mode == "v2":
+        return CgroupView(unified=host.unified is not None)
+    return CgroupView(
+        v1=tuple(p.hierarchy.controllers for p in cgroup.places if p.hierarchy.version == 1)
+    )
