@@ -203,7 +203,11 @@ def test_the_terminal_is_a_pty_of_the_container_s_and_its_console(screen: Open) 
 def test_a_shell_has_job_control(screen: Open) -> None:
     at = screen("busybox", "sh")
     at.read_until("# ")
-    at.type("set -m; sleep 100 & jobs\n")
+    # It must have been executed before it is killed: until then it ignores SIGTERM, as the
+    # interactive shell does that it is a copy of.
+    at.type("set -m; sh -c 'echo re\"\"ady; exec sleep 100' &\n")
+    at.read_until("ready\r\n")
+    at.type("jobs\n")
     at.read_until("[1]+  Running")
     at.type("kill %1; wait; jobs; echo du$((1))n\n")
     at.read_until("du1n\r\n")
