@@ -14,6 +14,9 @@ from newroot.testing import needs
 pytestmark = [needs("root", "overlay", "busybox"), pytest.mark.timeout(110)]
 
 _PAGE_KIB = 4
+#: A process that is ready for the next start costs the launcher a pidfd and a door.  There is none
+#: for a moment after somebody mounted something on the host.
+_READY = 2
 
 
 def descriptors(pid: int | str) -> int:
@@ -57,11 +60,13 @@ def test_many_in_a_row_leave_all_where_it_was(
     run(20)  # what is made once is made
     launcher = engine._launcher
     assert launcher is not None
-    before = (descriptors("self"), descriptors(launcher.pid), disk(engine.root))
+    before = (descriptors("self"), disk(engine.root))
+    launchers = descriptors(launcher.pid)
     memory = (resident_kib("self"), resident_kib(launcher.pid))
     run(count)
 
-    assert (descriptors("self"), descriptors(launcher.pid), disk(engine.root)) == before
+    assert (descriptors("self"), disk(engine.root)) == before
+    assert abs(descriptors(launcher.pid) - launchers) <= _READY
     memory_now = (resident_kib("self"), resident_kib(launcher.pid))
     grown = [now - then for now, then in zip(memory_now, memory, strict=True)]
     assert grown[0] < 1024, f"Python's resident set grew by {grown[0]} KiB"
