@@ -1,8 +1,9 @@
 """``@record``: a frozen value with named fields.
 
-To a type checker it is ``dataclasses.dataclass(frozen=True, slots=True, kw_only=True)``.  At run
-time it is the look-alike below, because ``import dataclasses`` costs 15 ms on CPython 3.11, twice
-a whole interpreter start, and records are what every container start is made of.
+To a type checker it is ``dataclasses.dataclass(frozen=True, kw_only=True)``.  At run time it is
+the look-alike below, because ``import dataclasses`` costs 15 ms on CPython 3.11, twice a whole
+interpreter start, and records are what every container start is made of.  They have no slots, for
+those can only be had by making each class twice.
 
 A field's default must be immutable, for it is shared.  Records may inherit from records.
 """
@@ -21,53 +22,45 @@ if TYPE_CHECKING:
 else:
 
     def record(cls):
-        """Make *cls* a frozen record of its annotated fields, keyword-only and slotted."""
-        body = dict(cls.__dict__)
-        own = tuple(body.get("__annotations__", ()))
-        defaults = {**getattr(cls, "_defaults", {}), **{n: body.pop(n) for n in own if n in body}}
-        for name in ("__dict__", "__weakref__"):
-            body.pop(name, None)
+        """Make *cls* a frozen record of its annotated fields, keyword-only."""
+        body = cls.__dict__
+        own = body.get("__annotations__", ())
         inherited = getattr(cls, "_fields", ())
-        body.update(
-            __slots__=tuple(name for name in own if name not in inherited),
-            __init__=_init,
-            __setattr__=_refuse,
-            __delattr__=_refuse,
-            __eq__=_eq,
-            __hash__=_hash,
-            __reduce__=_reduce,
-            _fields=inherited + tuple(name for name in own if name not in inherited),
-            _defaults=defaults,
-        )
-        body.setdefault("__repr__", _repr)
-        made = type(cls)(cls.__name__, cls.__bases__, body)
-        # A zero-argument super() in a method would still see the class as it was before slots.
-        return made
-
-
-_set = object.__setattr__
+        cls._fields = inherited + tuple(name for name in own if name not in inherited)
+        cls._names = frozenset(cls._fields)
+        defaults = {name: body[name] for name in own if name in body}
+        cls._defaults = {**getattr(cls, "_defaults", {}), **defaults}
+        cls.__init__ = _init
+        cls.__setattr__ = _refuse
+        cls.__delattr__ = _refuse
+        cls.__eq__ = _eq
+        cls.__hash__ = _hash
+        cls.__reduce__ = _reduce
+        if "__repr__" not in body:
+            cls.__repr__ = _repr
+        return cls
 
 
 def _init(self: Any, **values: object) -> None:
-    given = {**self._defaults, **values}
-    try:
+    fields = self.__dict__  # what is put in here does not pass by _refuse
+    fields.update(self._defaults)
+    fields.update(values)
+    if fields.keys() != self._names:
         for name in self._fields:
-            _set(self, name, given.pop(name))
-    except KeyError as missing:
-        raise TypeError(f"{type(self).__name__}: missing field {missing}") from None
-    if given:
-        raise TypeError(f"{type(self).__name__}: unknown field {next(iter(given))!r}")
+            if name not in fields:
+                raise TypeError(f"{type(self).__name__}: missing field {name!r}")
+        unknown = next(name for name in values if name not in self._names)
+        raise TypeError(f"{type(self).__name__}: unknown field {unknown!r}")
 
 
 def values_of(record: Any) -> tuple[object, ...]:
     """The values of a record's fields, in their order."""
-    return tuple(getattr(record, name) for name in record._fields)
+    return tuple(map(record.__dict__.__getitem__, record._fields))
 
 
 def replace(record: T, **changes: object) -> T:
     """A copy of *record* with some fields changed."""
-    fields: Any = record
-    return type(record)(**{n: getattr(record, n) for n in fields._fields} | changes)
+    return type(record)(**record.__dict__ | changes)
 
 
 def _refuse(self: Any, name: str, value: object = None) -> None:
@@ -77,7 +70,7 @@ def _refuse(self: Any, name: str, value: object = None) -> None:
 def _eq(self: Any, other: object) -> object:
     if type(other) is not type(self):
         return NotImplemented
-    return values_of(self) == values_of(other)
+    return self.__dict__ == other.__dict__
 
 
 def _hash(self: Any) -> int:
