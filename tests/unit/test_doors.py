@@ -50,7 +50,7 @@ HOT_ROOMS = (
     "oci",
     "rootfs",
 )
-HOT_FILES = ("cli/main.py", "cli/run.py", "cli/oci.py", "cli/start.py")
+HOT_FILES = ("cli/main.py", "cli/run.py", "cli/start.py")
 HEAVY = frozenset(
     {
         "argparse", "asyncio", "ctypes", "dataclasses", "enum", "json", "logging", "pathlib", "re",
@@ -125,7 +125,9 @@ def _hot_files() -> list[Path]:
     return [
         file
         for file in _files()
-        if _room(_module(file)) in HOT_ROOMS or str(file.relative_to(PACKAGE)) in HOT_FILES
+        if _room(_module(file)) in HOT_ROOMS
+        or str(file.relative_to(PACKAGE)) in HOT_FILES
+        or file.parent.name == "oci"
     ]
 
 

@@ -14,8 +14,7 @@ from newroot.record import record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from newroot.cli.verbs import Context
+    from typing import Any
 
 
 @record
@@ -53,7 +52,7 @@ class Verb:
 
     name: str  #: as typed, ``run`` or ``volume create``
     summary: str  #: one line, an imperative
-    run: Callable[[Parsed, Context], int]
+    run: Callable[[Parsed, Any], int]  #: told its own words, and what all verbs are told
     flags: tuple[Flag, ...] = ()
     positionals: tuple[Positional, ...] = ()
     usage: str = ""  #: in place of the line that the tables give

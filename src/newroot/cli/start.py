@@ -16,7 +16,7 @@ sys.path.append(__file__[: -len("/newroot/cli/start.py")])
 del sys.argv[0]  # now it is the command's path, as start.c resolved it
 
 if sys.argv[0].endswith("-oci"):
-    from newroot.cli.oci import main
+    from newroot.cli.oci.main import main
 else:
     from newroot.cli.main import main
 

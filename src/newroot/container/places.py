@@ -46,5 +46,12 @@ def default_run_root(environ: Mapping[str, str], uid: int, root: str) -> str:
     return os.path.join(root, "run")
 
 
+def default_oci_root(environ: Mapping[str, str], uid: int) -> str:
+    """The state of ``newroot-oci``'s containers, where its caller does not name a place."""
+    if uid == 0:
+        return "/run/newroot-oci"
+    return f"{default_run_root(environ, uid, _usual_root(environ, uid))}-oci"
+
+
 def _home(environ: Mapping[str, str]) -> str:
     return environ.get("HOME") or os.path.expanduser("~")

@@ -1,0 +1,38 @@
+"""Every verb of ``newroot-oci``: its name, where it lives, its line in the help; what all are told.
+
+A verb's own table stands in its module, which is imported when that verb is called.
+"""
+
+from __future__ import annotations
+
+from newroot.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from newroot.cli.flags import Verb
+
+
+@record
+class OciContext:
+    """What every verb is told beside its own arguments: the global flags, defaults filled in."""
+
+    root: str  #: one directory a container: container/oci_state.py
+    cgroup_manager: str = "cgroupfs"  #: cgroupfs, systemd or disabled
+    rootless: str = "auto"  #: whether to do without cgroups that cannot be made: true, false, auto
+    criu: str = "criu"
+    debug: bool = False
+
+
+#: name -> (``module:TABLE`` below newroot.cli.oci, summary).  A summary is the table's own.
+VERBS: dict[str, tuple[str, str]] = {
+    "run": ("run:RUN", "Create a container and start it"),
+    "spec": ("spec:SPEC", "Write a config.json to begin with"),
+    "state": ("state:STATE", "Show a container's state, as JSON"),
+}
+
+
+def load_verb(name: str) -> Verb:
+    """The table of the verb *name*."""
+    module, _, table = VERBS[name][0].partition(":")
+    verb: Verb = getattr(__import__(f"newroot.cli.oci.{module}", fromlist=(table,)), table)
+    return verb
