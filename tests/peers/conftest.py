@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from differential.views import PURE_CGROUP2, Host, Kit, Runtime, remove_cgroups
 
 HERE = Path(__file__).parent

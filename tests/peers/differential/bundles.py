@@ -1,9 +1,9 @@
 """The table of bundles: each is the base, changed in one property.
 
 A ``Case`` may be run by any runtime; ``peer`` is the one whose answer it is compared with.  Where
-none of Debian's knows the property yet (runtime-spec 1.1 and later), ``peer`` is None and ``expect``
-says what the specification asks for.  ``expect`` may stand beside a peer too: then both must say so,
-which keeps a case from comparing two containers in which nothing has happened.
+none of Debian's knows the property yet (runtime-spec 1.1 and later), ``peer`` is None, and
+``expect`` says what the specification asks for.  ``expect`` may stand beside a peer too: then both
+must say so, and two containers in which nothing has happened are not taken for equals.
 
 In a config ``@BUNDLE@`` is the bundle's directory and ``@PID@`` the test's process.
 """
@@ -27,9 +27,10 @@ BASE: Config = {
         "args": ["/view"],
         "env": ["PATH=/bin:/", "HOME=/root"],
         "cwd": "/",
-        "capabilities": dict.fromkeys(
-            ("bounding", "effective", "permitted"), ["CAP_KILL", "CAP_CHOWN", "CAP_MKNOD"]
-        ),
+        "capabilities": {
+            name: ["CAP_KILL", "CAP_CHOWN", "CAP_MKNOD"]
+            for name in ("bounding", "effective", "permitted")
+        },
         "noNewPrivileges": True,
     },
     "root": {"path": "rootfs", "readonly": False},

@@ -28,8 +28,11 @@ for kind, file in {"network": "net", "ipc": "ipc", "pid": "pid", "cgroup": "cgro
     case(f"namespace-{kind}-by-path", namespace(kind, f"/proc/self/ns/{file}"))
 # runc 1.1 would mount on the host.
 case("namespace-mount-missing", no_namespace("mount"), peer=None, refused="namespace")
-case("namespace-twice", at("linux.namespaces", [{"type": k} for k in ("mount", "pid", "pid", "uts")]),
-     refused="/linux/namespaces")  # fmt: skip
+case(
+    "namespace-twice",
+    at("linux.namespaces", [{"type": k} for k in ("mount", "pid", "pid", "uts")]),
+    refused="/linux/namespaces",
+)
 case("namespace-unknown", namespace("space"), refused="/linux/namespaces")
 case("namespace-path-not-there", namespace("network", "/proc/self/ns/nowhere"), refused="nowhere")
 case("namespace-path-of-another-kind", namespace("network", "/proc/self/ns/uts"), refused="network")
@@ -42,8 +45,12 @@ case(
     peer=None,
     expect={"timens_offsets": "monotonic        1000         5\nboottime         2000         0\n"},
 )
-case("time-offsets-without-a-namespace", linux(timeOffsets={"monotonic": {"secs": 1}}), peer=None,
-     refused="timeOffsets")  # fmt: skip
+case(
+    "time-offsets-without-a-namespace",
+    linux(timeOffsets={"monotonic": {"secs": 1}}),
+    peer=None,
+    refused="timeOffsets",
+)
 
 # ── user namespaces ──────────────────────────────────────────────────────────────────────────
 
@@ -55,10 +62,17 @@ case(
     process(user={"uid": 5, "gid": 6, "additionalGids": [7]}),
 )
 case("user-namespace-without-a-network", user_namespace(), no_namespace("network"), unmount("/sys"))
-case("user-namespace-of-two-ranges", user_namespace(), linux(
-    uidMappings=[{"containerID": 0, "hostID": 5000, "size": 1}, {"containerID": 1, "hostID": 9000, "size": 10}],
-    gidMappings=[{"containerID": 0, "hostID": 5000, "size": 100}],
-))  # fmt: skip
+case(
+    "user-namespace-of-two-ranges",
+    user_namespace(),
+    linux(
+        uidMappings=[
+            {"containerID": 0, "hostID": 5000, "size": 1},
+            {"containerID": 1, "hostID": 9000, "size": 10},
+        ],
+        gidMappings=[{"containerID": 0, "hostID": 5000, "size": 100}],
+    ),
+)
 case("user-namespace-without-mappings", namespace("user"), refused="Mappings")
 case(
     "mappings-without-a-user-namespace",
@@ -103,8 +117,11 @@ case(
     devices({"path": "/dev/own", "major": 1, "minor": 5}),
     refused="/linux/devices/0",
 )
-case("device-of-an-unknown-type", devices({"path": "/dev/own", "type": "x", "major": 1, "minor": 5}),
-     refused="/linux/devices/0")  # fmt: skip
+case(
+    "device-of-an-unknown-type",
+    devices({"path": "/dev/own", "type": "x", "major": 1, "minor": 5}),
+    refused="/linux/devices/0",
+)
 case("device-in-a-user-namespace", user_namespace(), devices({"path": "/dev/own", **NODE}))
 
 # ── sysctl ───────────────────────────────────────────────────────────────────────────────────
@@ -118,8 +135,11 @@ for key, value in {
     "fs.mqueue.msg_max": "7",
     "kernel.domainname": "example.net",
 }.items():
-    case(f"sysctl-{key.replace('/', '.')}{'-by-slashes' * ('/' in key)}", linux(sysctl={key: value}),
-         probes=f"read:/proc/sys/{key.replace('.', '/')}")  # fmt: skip
+    case(
+        f"sysctl-{key.replace('/', '.')}{'-by-slashes' * ('/' in key)}",
+        linux(sysctl={key: value}),
+        probes=f"read:/proc/sys/{key.replace('.', '/')}",
+    )
 # As it is, for whoever does not refuse it changes the machine.
 SWAPPINESS = Path("/proc/sys/vm/swappiness").read_text().strip()
 case(
@@ -131,10 +151,18 @@ case(
     linux(sysctl={"net.ipv4.ip_forward": "much"}),
     refused="net.ipv4.ip_forward",
 )
-case("sysctl-of-the-host-s-network", no_namespace("network"), linux(sysctl={"net.ipv4.ip_forward": "1"}),
-     refused="net.ipv4.ip_forward")  # fmt: skip
-case("sysctl-of-the-host-s-ipc", no_namespace("ipc"), linux(sysctl={"kernel.msgmax": "4321"}),
-     refused="kernel.msgmax")  # fmt: skip
+case(
+    "sysctl-of-the-host-s-network",
+    no_namespace("network"),
+    linux(sysctl={"net.ipv4.ip_forward": "1"}),
+    refused="net.ipv4.ip_forward",
+)
+case(
+    "sysctl-of-the-host-s-ipc",
+    no_namespace("ipc"),
+    linux(sysctl={"kernel.msgmax": "4321"}),
+    refused="kernel.msgmax",
+)
 case(
     "sysctl-the-hostname", linux(sysctl={"kernel.hostname": "by-sysctl"}), refused="kernel.hostname"
 )
@@ -192,8 +220,12 @@ case(
     probes=TRY,
     expect={f"probes/sys:{CHMOD}": "EPERM"},
 )
-case("seccomp-errno-of-its-own", seccomp(rule("chmod", errnoRet=38)), probes=TRY,
-     expect={f"probes/sys:{CHMOD}": "ENOSYS"})  # fmt: skip
+case(
+    "seccomp-errno-of-its-own",
+    seccomp(rule("chmod", errnoRet=38)),
+    probes=TRY,
+    expect={f"probes/sys:{CHMOD}": "ENOSYS"},
+)
 case(
     "seccomp-errno-0",
     seccomp(rule("chmod", errnoRet=0)),
@@ -214,17 +246,24 @@ case(
     seccomp(rule("chmod", "SCMP_ACT_SMILE")),
     refused="/linux/seccomp",
 )
-case("seccomp-arguments", seccomp(
-    rule("kill", args=[{"index": 1, "value": 20, "op": "SCMP_CMP_GE"}]),
-    rule("chmod", args=[{"index": 1, "value": 7, "valueTwo": 1, "op": "SCMP_CMP_MASKED_EQ"}]),
-), probes=f"sys:{KILL}:1:0 sys:{KILL}:1:23 sys:{CHMOD}:0:1 sys:{CHMOD}:0:2")  # fmt: skip
+case(
+    "seccomp-arguments",
+    seccomp(
+        rule("kill", args=[{"index": 1, "value": 20, "op": "SCMP_CMP_GE"}]),
+        rule("chmod", args=[{"index": 1, "value": 7, "valueTwo": 1, "op": "SCMP_CMP_MASKED_EQ"}]),
+    ),
+    probes=f"sys:{KILL}:1:0 sys:{KILL}:1:23 sys:{CHMOD}:0:1 sys:{CHMOD}:0:2",
+)
 case(
     "seccomp-architectures",
     seccomp(rule("chmod"), architectures=["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]),
     probes=TRY,
 )
-case("seccomp-an-architecture-nobody-knows", seccomp(rule("chmod"), architectures=["SCMP_ARCH_PDP11"]),
-     refused="/linux/seccomp")  # fmt: skip
+case(
+    "seccomp-an-architecture-nobody-knows",
+    seccomp(rule("chmod"), architectures=["SCMP_ARCH_PDP11"]),
+    refused="/linux/seccomp",
+)
 case("seccomp-flag-log", seccomp(rule("chmod"), flags=["SECCOMP_FILTER_FLAG_LOG"]), probes=TRY)
 case(
     "seccomp-flag-spec-allow",

@@ -14,8 +14,12 @@ case("root-absolute", at("root.path", "@BUNDLE@/rootfs"))
 case("root-with-dots", at("root.path", "./rootfs/full/.."))
 case("root-not-there", at("root.path", "nowhere"), refused="nowhere")
 case("root-a-file", at("root.path", "config.json"), refused="config.json")
-case("root-readonly-with-a-writable-mount", at("root.readonly", True), mount("/tmp", "tmpfs", "tmpfs"),
-     probes="create:/tmp/new")  # fmt: skip
+case(
+    "root-readonly-with-a-writable-mount",
+    at("root.readonly", True),
+    mount("/tmp", "tmpfs", "tmpfs"),
+    probes="create:/tmp/new",
+)
 for word in (
     "private",
     "rprivate",
@@ -41,8 +45,11 @@ for options in OPTIONS:
     case(f"tmpfs-{options}", mount("/mnt", "tmpfs", "tmpfs", options), probes="stat:/mnt")
 case("tmpfs-source-is-its-name", mount("/mnt", "tmpfs", "a name", "nosuid"))
 case("tmpfs-without-source", mount("/mnt", "tmpfs", None, "nosuid"))
-case("tmpfs-copies-up", mount("/full", "tmpfs", "tmpfs", "tmpcopyup"),
-     probes="list:/full list:/full/deep read:/full/file")  # fmt: skip
+case(
+    "tmpfs-copies-up",
+    mount("/full", "tmpfs", "tmpfs", "tmpcopyup"),
+    probes="list:/full list:/full/deep read:/full/file",
+)
 case(
     "tmpfs-copies-up-nothing", mount("/empty", "tmpfs", "tmpfs", "tmpcopyup"), probes="list:/empty"
 )
@@ -63,8 +70,11 @@ case("target-twice", mount("/mnt", "tmpfs", "one"), mount("/mnt", "tmpfs", "two"
 case("target-below-a-target", mount("/mnt", "tmpfs", "one"), mount("/mnt/a/b", "tmpfs", "two"))
 case("target-above-a-target", mount("/mnt/a", "tmpfs", "one"), mount("/mnt", "tmpfs", "two"))
 case("target-in-dev", mount("/dev/own", "tmpfs", "tmpfs"), probes="stat:/dev/own")
-case("target-a-new-file", mount("/new/file", "bind", "@BUNDLE@/config.json", "bind,ro"),
-     probes="stat:/new stat:/new/file write:/new/file")  # fmt: skip
+case(
+    "target-a-new-file",
+    mount("/new/file", "bind", "@BUNDLE@/config.json", "bind,ro"),
+    probes="stat:/new stat:/new/file write:/new/file",
+)
 
 # ── binds ────────────────────────────────────────────────────────────────────────────────────
 
@@ -96,8 +106,11 @@ for options in (
     ),
     *("rbind,rnoatime", "rbind,ro,rrw", "bind,nosymfollow", "bind,noexec,exec"),
 ):
-    case(f"bind-{options}", mount("/mnt", "bind", SOURCE, options),
-         probes="list:/mnt write:/mnt/file")  # fmt: skip
+    case(
+        f"bind-{options}",
+        mount("/mnt", "bind", SOURCE, options),
+        probes="list:/mnt write:/mnt/file",
+    )
 case("bind-without-type", mount("/mnt", None, SOURCE, "rbind"), probes="list:/mnt")
 case(
     "bind-of-type-none",
@@ -111,8 +124,11 @@ case(
     mount("/mnt", "bind", "@BUNDLE@/rootfs/link", "bind"),
     probes="list:/mnt",
 )
-case("bind-a-file-on-a-file", mount("/data", "bind", "@BUNDLE@/rootfs/full/file", "bind"),
-     probes="read:/data")  # fmt: skip
+case(
+    "bind-a-file-on-a-file",
+    mount("/data", "bind", "@BUNDLE@/rootfs/full/file", "bind"),
+    probes="read:/data",
+)
 case(
     "bind-a-file-on-a-directory",
     mount("/full", "bind", "@BUNDLE@/config.json", "bind"),
@@ -130,11 +146,19 @@ case(
     probes="list:/mnt",
 )
 case("bind-on-proc", mount("/proc/self", "bind", SOURCE, "bind"), refused="/proc/self")
-case("bind-a-file-on-proc-uptime", mount("/proc/uptime", "bind", "@BUNDLE@/rootfs/data", "bind"),
-     probes="read:/proc/uptime")  # fmt: skip
+case(
+    "bind-a-file-on-proc-uptime",
+    mount("/proc/uptime", "bind", "@BUNDLE@/rootfs/data", "bind"),
+    probes="read:/proc/uptime",
+)
 case("bind-a-device", mount("/dev/mine", "bind", "/dev/zero", "bind"), probes="stat:/dev/mine")
-case("bind-the-host-s-dev", unmount("/dev"), unmount("/dev/pts"), mount("/dev", "bind", "/dev", "rbind,rslave"),
-     probes="stat:/dev/null")  # fmt: skip
+case(
+    "bind-the-host-s-dev",
+    unmount("/dev"),
+    unmount("/dev/pts"),
+    mount("/dev", "bind", "/dev", "rbind,rslave"),
+    probes="stat:/dev/null",
+)
 
 # ── the kernel's own file systems ────────────────────────────────────────────────────────────
 
@@ -159,8 +183,13 @@ case(
 case("devpts-max", unmount("/dev/pts"), mount("/dev/pts", "devpts", "pts", "newinstance,max=10"))
 case("dev-shm", mount("/dev/shm", "tmpfs", "shm", "nosuid,noexec,nodev,mode=1777,size=65536k"))
 case("dev-mqueue", mount("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"))
-case("dev-read-only", unmount("/dev"), unmount("/dev/pts"), mount("/dev", "tmpfs", "dev", "ro,mode=755"),
-     probes="create:/dev/new")  # fmt: skip
+case(
+    "dev-read-only",
+    unmount("/dev"),
+    unmount("/dev/pts"),
+    mount("/dev", "tmpfs", "dev", "ro,mode=755"),
+    probes="create:/dev/new",
+)
 case(
     "cgroup-in-a-namespace", namespace("cgroup"), mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro")
 )
@@ -174,14 +203,27 @@ case(
 case("an-unknown-file-system", mount("/mnt", "nofs", "nofs"), refused="nofs")
 case("an-option-nobody-knows", mount("/mnt", "tmpfs", "tmpfs", "novelty"), refused="/mnt")
 case("an-option-with-a-wrong-value", mount("/mnt", "tmpfs", "tmpfs", "size=much"), refused="/mnt")
-case("overlay", mount("/mnt", "overlay", "overlay", "lowerdir=@BUNDLE@/rootfs/full:@BUNDLE@/rootfs/etc"),
-     probes="list:/mnt")  # fmt: skip
+case(
+    "overlay",
+    mount("/mnt", "overlay", "overlay", "lowerdir=@BUNDLE@/rootfs/full:@BUNDLE@/rootfs/etc"),
+    probes="list:/mnt",
+)
 case("ramfs", mount("/mnt", "ramfs", "ramfs", "nosuid"))
 
 # ── idmapped: after runc 1.1 ─────────────────────────────────────────────────────────────────
 
 IDS = [{"containerID": 0, "hostID": 3000, "size": 1000}]
-case("bind-idmapped", mount("/mnt", "bind", SOURCE, "bind", uidMappings=IDS, gidMappings=IDS),
-     peer=None, probes="stat:/mnt/file", expect={"probes/stat:/mnt/file": "- 0644 3000:3000"})  # fmt: skip
-case("bind-idmap-as-the-container-s", user_namespace(0), mount("/mnt", "bind", SOURCE, "bind,idmap"),
-     peer=None, probes="stat:/mnt/file")  # fmt: skip
+case(
+    "bind-idmapped",
+    mount("/mnt", "bind", SOURCE, "bind", uidMappings=IDS, gidMappings=IDS),
+    peer=None,
+    probes="stat:/mnt/file",
+    expect={"probes/stat:/mnt/file": "- 0644 3000:3000"},
+)
+case(
+    "bind-idmap-as-the-container-s",
+    user_namespace(0),
+    mount("/mnt", "bind", SOURCE, "bind,idmap"),
+    peer=None,
+    probes="stat:/mnt/file",
+)

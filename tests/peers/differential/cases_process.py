@@ -106,7 +106,9 @@ case(
     "capabilities-with-new-privileges",
     process(capabilities=dict.fromkeys(ALL_SETS[:3], TWO), noNewPrivileges=False),
 )
-case("capabilities-an-unknown-name", process(capabilities=dict.fromkeys(ALL_SETS, ["CAP_NONE"])))
+case(
+    "capabilities-an-unknown-name", process(capabilities={name: ["CAP_NONE"] for name in ALL_SETS})
+)
 
 # ── the rest ─────────────────────────────────────────────────────────────────────────────────
 

@@ -47,7 +47,7 @@ DELIBERATE = (
         "base",
         "process/parent?death?signal",
         cases=EVERYWHERE,
-        why="kill -9 of newroot-oci run ends the container too: nothing is left to clean (DESIGN 2)",
+        why="kill -9 of newroot-oci run ends the container too: nothing of ours stays mounted",
     ),
     Difference(
         "personality-linux",
@@ -156,7 +156,8 @@ PENDING = tuple(
 
 #: Cases that wait for somebody as a whole.
 WAITING = (
-    "sysctl-not-* sysctl-of-the-host* sysctl-the-hostname namespace-time time-offsets* user-namespace*"
+    "sysctl-not-* sysctl-of-the-host* sysctl-the-hostname namespace-time time-offsets*"
+    " user-namespace*"
     " namespace-path-of-another-kind namespace-path-a-file personality* memory-policy bind-on-proc"
     " bind-idmapped hostname-without-* domainname io-priority* scheduler-*"
 ).split()

@@ -1,4 +1,4 @@
-"""Run a bundle by a runtime, and make of what it did something that two runtimes can be compared by.
+"""Run a bundle by a runtime, and make facts of what it did, by which two runtimes are compared.
 
 An ``Outcome`` is flat: names of facts, and their values as words, with nothing in it that differs
 between two runs of the same runtime (numbers of mounts and namespaces, directories of the test).
