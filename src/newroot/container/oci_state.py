@@ -52,6 +52,7 @@ class OciContainer:
     owner: str = ""  #: the user who created it
     cgroup_manager: str = "cgroupfs"  #: cgroupfs, systemd or disabled
     cgroup_path: str | None = None  #: as the config has it, or as it was chosen; None: no cgroup
+    cgroup_user: bool = False  #: whether it was the user's systemd that made it
     cgroups: tuple[str, ...] = ()  #: its directory in each hierarchy
 
     @property
@@ -82,10 +83,12 @@ class OciContainer:
 
     def cgroup(self) -> Cgroup:
         """Its cgroup: no places when it has none."""
-        from newroot.isolation.cgroups.cgroup import Cgroup
+        from newroot.container.oci_cgroup import find_cgroup
         from newroot.isolation.cgroups.detect import detect
 
-        return Cgroup.at(self.cgroups, host=detect())
+        return find_cgroup(
+            self.cgroups, detect(), manager=self.cgroup_manager, user=self.cgroup_user
+        )
 
 
 def load(root: str, untrusted_id: str) -> OciContainer:
@@ -156,6 +159,7 @@ def save(container: OciContainer) -> None:
         "owner": container.owner,
         "cgroupManager": container.cgroup_manager,
         "cgroupPath": container.cgroup_path,
+        "cgroupUser": container.cgroup_user,
         "cgroups": list(container.cgroups),
     }
     path = f"{container.directory}/state.json"
@@ -178,6 +182,7 @@ def _from_state(directory: str, values: dict[str, Any]) -> OciContainer:
         owner=values.get("owner", ""),
         cgroup_manager=values.get("cgroupManager", "cgroupfs"),
         cgroup_path=values.get("cgroupPath"),
+        cgroup_user=values.get("cgroupUser", False),
         cgroups=tuple(values.get("cgroups", ())),
     )
 

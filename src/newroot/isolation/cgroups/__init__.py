@@ -12,6 +12,7 @@
     making.py        directories that can be joined: cpusets filled, controllers handed down
     removal.py       the directory and all below it, leaves first
     stats.py         what has been used
+    oom.py           waiting for the kernel to kill for want of memory
     cgroup.py        Cgroup: create, update, kill, remove; and the leftovers of the dead
 
 The usual road is ``host = detect()``, ``Cgroup.create(path, resources, host=host)``, and a plan

@@ -3,8 +3,8 @@
 This runs on our side, before and beside the container: newroot-init only joins, by writing "0"
 to each of ``procs_paths``.  On v1 (and hybrid) only those hierarchies get a directory whose
 controllers are named; on v2 it is one directory.  Where it lies: ``Hierarchy.directory``.
-The manager is cgroupfs: we make the directories.  A second manager, systemd, would make them by
-asking for a scope, and hand the same ``Cgroup`` back.
+The manager is cgroupfs here: we make the directories.  Where systemd makes them, as a scope, the
+``Cgroup`` is a ``Scope``: scope.py.
 """
 
 from __future__ import annotations
@@ -13,19 +13,29 @@ import errno
 import os
 from time import monotonic
 
-from newroot.errors import SpecError, SyscallError, UnsupportedError, UsageError
+from newroot.errors import AlreadyExists, SpecError, SyscallError, UnsupportedError
 from newroot.isolation.cgroups import files, members
 from newroot.isolation.cgroups.demand import hierarchies_for, translate
 from newroot.isolation.cgroups.detect import SELF_LEAF
-from newroot.isolation.cgroups.making import enable, inherit_cpuset, make_directory
+from newroot.isolation.cgroups.making import (
+    enable,
+    inherit_cpuset,
+    make_directory,
+    remove_marked_parents,
+)
 from newroot.isolation.cgroups.resources import POINTER, Section, Write
 from newroot.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from typing import Self
 
     from newroot.isolation.cgroups.detect import CgroupHost, Hierarchy
+    from newroot.isolation.cgroups.oom import OomEvents
+
+
+_SIGKILL = 9
 
 
 @record
@@ -78,14 +88,19 @@ class Cgroup:
         host: CgroupHost,
         freezer: bool = False,
         controllers: tuple[str, ...] = (),
-        manager: str = "cgroupfs",
-    ) -> Cgroup:
+        everything: bool = False,
+        existing: str = "anew",
+        mark: bool = False,
+    ) -> Self:
         """Make the cgroup *path* and set its limits; nobody is in it yet.
 
         *resources* is OCI's ``linux.resources``.  *freezer* makes sure that freeze() and a kill()
         that nobody can outrun will work: on v1 that is one more directory.  *controllers* names
         more controllers to have for their numbers' sake, such as "memory" or "cpuacct".  With
         nothing asked for, a v1 host gets no directory at all and ``procs_paths`` is empty.
+        *everything* is runc's way: a directory in every hierarchy, and every controller there.
+        *existing* "unused" takes a directory that is there and unused as it is, rather than anew;
+        *mark* has remove() also take the directories above away that were not there before.
 
         On v2, where we ourselves sit in the cgroup that has to hand out controllers, we (and our
         children in it) are moved into its child ``newroot.self`` first.
@@ -94,25 +109,32 @@ class Cgroup:
         has not, AlreadyExists when the cgroup is in use, SyscallError when the kernel refuses.
         Then nothing of it remains.
         """
-        if manager != "cgroupfs":
-            raise UsageError(f"cgroup manager {manager!r} is not known", hint="use cgroupfs")
         path = clean_path(path)
         demand = translate(resources, host)
         cgroup = cls(path, (), host=host)
+        made: list[Place] = []
         try:
             for hierarchy, names in hierarchies_for(
-                demand, host, freezer=freezer, controllers=controllers
+                demand, host, freezer=freezer, controllers=controllers, everything=everything
             ):
-                cgroup._make(hierarchy, names)
+                if cgroup._make(
+                    hierarchy, names, everything=everything, existing=existing, mark=mark
+                ):
+                    made.append(cgroup.places[-1])
+            if existing != "anew" and cgroup.is_frozen():
+                raise AlreadyExists(
+                    f"use {cgroup!r}: it is frozen, and who joins it would stop at once",
+                    hint="thaw it first: cgroup.freeze, or freezer.state on cgroup v1",
+                )
             cgroup._apply(demand.writes)
             cgroup._attach(demand.device_program)
         except BaseException:
-            cgroup._undo()
+            cls(path, made, host=host)._undo()
             raise
         return cgroup
 
     @classmethod
-    def find(cls, path: str, *, host: CgroupHost) -> Cgroup:
+    def find(cls, path: str, *, host: CgroupHost) -> Self:
         """The cgroup *path* as it is there now, in whichever hierarchies have it."""
         path = clean_path(path)
         directories = ((h, h.directory(path)) for h in host.hierarchies)
@@ -120,7 +142,7 @@ class Cgroup:
         return cls(path, places, host=host)
 
     @classmethod
-    def at(cls, directories: Iterable[str], *, host: CgroupHost) -> Cgroup:
+    def at(cls, directories: Iterable[str], *, host: CgroupHost) -> Self:
         """The cgroup with exactly these *directories*, as an earlier ``directories`` gave them."""
         places = []
         for directory in directories:
@@ -186,6 +208,23 @@ class Cgroup:
             for below in members.walk(directory)
         )
 
+    def oom_events(self) -> OomEvents:
+        """What can be waited for: that the kernel kills here for want of memory, or that the last
+        process has gone.  Close it when done.
+
+        Raises UnsupportedError where the cgroup has no memory controller.
+        """
+        from newroot.isolation.cgroups.oom import OomEventsV1, OomEventsV2
+
+        directory = self.directory_of("memory")
+        if directory is None or (self._is_v2("memory") and not _has(directory, "memory.events")):
+            raise UnsupportedError(
+                f"watch {self!r} for want of memory: it has no memory controller",
+                feature="cgroup controller memory",
+                hint="the controller must be enabled for the cgroup before the container starts",
+            )
+        return OomEventsV2(directory) if self._is_v2("memory") else OomEventsV1(directory)
+
     def processes(self) -> tuple[int, ...]:
         """The ids of the processes in the cgroup and in those below it, sorted."""
         directory = self._directory_of_members()
@@ -206,6 +245,29 @@ class Cgroup:
             raise files.failure(
                 "kill", repr(self), OSError(errno.ETIMEDOUT, ""), doing=f"kill all of {self!r}"
             )
+
+    def signal(self, number: int) -> None:
+        """Send the signal *number* to every process in the cgroup and below.
+
+        Frozen meanwhile where there is a freezer, so that none is missed that forks just then.
+        What was frozen before stays so; SIGKILL ends it all the same.
+        """
+        if number == _SIGKILL:
+            unified = self.directory_of("")
+            if unified is not None and members.kill_unified(unified):
+                return
+        directory = self._directory_of_members()
+        if directory is None:
+            return
+        freezer = self._find_freezer()
+        was_frozen = freezer is not None and self.is_frozen()
+        try:
+            if freezer is not None and not was_frozen:
+                self._freeze_to_kill(freezer)
+            members.signal_each(directory, number)
+        finally:
+            if freezer is not None and (number == _SIGKILL or not was_frozen):
+                self.thaw()
 
     def freeze(self, *, timeout_s: float = 10.0) -> None:
         """Stop every process in the cgroup where it is.
@@ -241,6 +303,9 @@ class Cgroup:
         state = files.find(f"{directory}/freezer.state") if directory is not None else None
         return (state or "").strip() == "FROZEN"
 
+    def joined(self) -> None:
+        """The container's process has joined: nothing need hold the cgroup any more."""
+
     def remove(self, *, timeout_s: float = 2.0) -> None:
         """Remove the cgroup and all that the container made below it.
 
@@ -253,6 +318,7 @@ class Cgroup:
         for place in self.places:
             try:
                 remove_tree(place.directory, v2=place.hierarchy.version == 2, timeout_s=timeout_s)
+                remove_marked_parents(place.directory, place.hierarchy.mount)
             except SyscallError as error:
                 failed = failed or error
         if failed is not None:
@@ -270,14 +336,24 @@ class Cgroup:
 
     # Making
 
-    def _make(self, hierarchy: Hierarchy, names: Collection[str]) -> None:
+    def _make(
+        self,
+        hierarchy: Hierarchy,
+        names: Collection[str],
+        *,
+        everything: bool = False,
+        existing: str = "anew",
+        mark: bool = False,
+    ) -> bool:
+        """Make the directory in *hierarchy*; whether it was not there before."""
         directory = hierarchy.directory(self.path)
-        make_directory(directory)
+        new = make_directory(directory, existing=existing, mark=mark)
         self.places += (Place(hierarchy=hierarchy, directory=directory),)
         if "cpuset" in hierarchy.controllers and hierarchy.version == 1:
             inherit_cpuset(directory, hierarchy.mount)
         if hierarchy.version == 2:
-            enable(directory, names, hierarchy)
+            enable(directory, names, hierarchy, also=hierarchy.controllers if everything else ())
+        return new
 
     def _apply(self, writes: Iterable[Write]) -> None:
         """Do the writes; one that is refused with EINVAL is tried once more after the others.
@@ -366,8 +442,12 @@ class Cgroup:
         unified = self.host.unified
         return unified is not None and controller in unified.controllers
 
+    def _find_freezer(self) -> str | None:
+        """Of the two that a hybrid host has, the one of cgroup v2: it cannot get stuck."""
+        return self.directory_of("") or self.directory_of("freezer")
+
     def _freezer(self) -> str:
-        directory = self.directory_of("") or self.directory_of("freezer")
+        directory = self._find_freezer()
         if directory is None:
             raise UnsupportedError(
                 f"freeze {self!r}: it has no freezer",
@@ -387,7 +467,7 @@ class Cgroup:
         if directory is None:
             return True
         deadline = monotonic() + timeout_s
-        freezer = self.directory_of("freezer") or self.directory_of("")
+        freezer = self._find_freezer()
         while members.processes(directory):
             if monotonic() > deadline:
                 return False
@@ -437,6 +517,10 @@ def clean_path(untrusted_path: str) -> str:
             f"{untrusted_path!r} is not a path of a cgroup", pointer="/linux/cgroupsPath"
         )
     return ("/" if untrusted_path.startswith("/") else "") + "/".join(parts)
+
+
+def _has(directory: str, file: str) -> bool:
+    return os.path.exists(f"{directory}/{file}")
 
 
 def _mounted_above(directory: str, host: CgroupHost) -> Hierarchy | None:

@@ -94,8 +94,12 @@ def hierarchies_for(
     *,
     freezer: bool = False,
     controllers: tuple[str, ...] = (),
+    everything: bool = False,
 ) -> list[tuple[Hierarchy, list[str]]]:
-    """The hierarchies to be in, each with the controllers that are wanted of it."""
+    """The hierarchies to be in, each with the controllers that are wanted of it.
+
+    *everything* is a place in each hierarchy, whatever is wanted of it.
+    """
     if host.mode == "v2":
         controllers = tuple(_V2_NAMES.get(name, name) for name in controllers)
     names = list(dict.fromkeys([*(write.controller for write in demand.writes), *controllers]))
@@ -106,7 +110,7 @@ def hierarchies_for(
         names.append("freezer")
     if host.mode == "v2" and "" not in names:
         names.append("")  # one directory, limits or none: it is what kill() kills
-    if names and host.why:
+    if (names or everything) and host.why:
         raise UnsupportedError(
             f"make a cgroup: {host.why}",
             feature="cgroups",
@@ -118,9 +122,14 @@ def hierarchies_for(
     needs = []
     for hierarchy in host.hierarchies:
         wanted = [name for name in names if _lives_in(name, hierarchy)]
-        if wanted:
+        if wanted or (everything and _is_common(hierarchy)):
             needs.append((hierarchy, wanted))
     return needs
+
+
+def _is_common(hierarchy: Hierarchy) -> bool:
+    """Whether containers have a place in it: not in a named one that is another init's."""
+    return all(not n.startswith("name=") or n == "name=systemd" for n in hierarchy.controllers)
 
 
 def _lives_in(controller: str, hierarchy: Hierarchy) -> bool:

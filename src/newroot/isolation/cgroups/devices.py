@@ -35,6 +35,7 @@ _ALWAYS = (
     ("c", 1, 9, "rwm"),  # /dev/urandom
     ("c", 5, 0, "rwm"),  # /dev/tty
     ("c", 5, 2, "rwm"),  # /dev/ptmx
+    ("c", 10, 200, "rwm"),  # /dev/net/tun, again since runc 1.2.4
     ("c", 136, ANY, "rwm"),  # /dev/pts/*
 )
 

@@ -31,18 +31,80 @@ def _directories_between(top: str, bottom: str) -> list[str]:
     return found[::-1]
 
 
-def make_directory(directory: str) -> None:
-    """Make a container's directory, and those above it.  One that is there must be unused."""
-    try:
+#: On a directory that was made only to hold a container's: whoever empties it may remove it.
+_MADE_BY_US = "newroot.made"
+_ATTEMPTS = 8
+
+
+def make_directory(directory: str, *, existing: str = "anew", mark: bool = False) -> bool:
+    """Make a container's directory, and those above it.  Return whether it is new.
+
+    One that is there must be unused and is made "anew"; or, as *existing* says, it is taken as it
+    is, with the limits that somebody gave it, when it is "unused", or in "any" case.  With *mark*
+    the directories above that were not there are marked, so that ``remove_marked_parents`` takes
+    them away.
+    """
+    for _ in range(_ATTEMPTS):
         try:
             os.mkdir(directory, 0o755)
+            return True
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(directory), 0o755, exist_ok=True)
-            os.mkdir(directory, 0o755)
-    except FileExistsError:
-        _make_anew(directory)
+            _make_above(directory, mark=mark)
+        except FileExistsError:
+            if existing == "anew":
+                _make_anew(directory)
+            elif existing == "unused":
+                _check_unused(directory)
+            return existing == "anew"
+        except OSError as error:
+            raise files.failure("mkdir", directory, error) from None
+    # Each time somebody removed the one above, which the last of their containers left empty.
+    raise files.failure("mkdir", directory, OSError(errno.ENOENT, ""))
+
+
+def _make_above(directory: str, *, mark: bool) -> None:
+    above = os.path.dirname(directory)
+    if os.path.isdir(above):
+        return
+    _make_above(above, mark=mark)
+    try:
+        os.mkdir(above, 0o755)
+    except (FileExistsError, FileNotFoundError):
+        return  # somebody else is as busy as we are: the caller tries again
     except OSError as error:
-        raise files.failure("mkdir", directory, error) from None
+        raise files.failure("mkdir", above, error) from None
+    if mark:
+        try:
+            os.setxattr(above, _mark(), b"")
+        except OSError:
+            pass  # then it stays, as it would without a mark
+
+
+def _mark() -> str:
+    # trusted.* is root's alone: a container that may write to its cgroups cannot mark one.
+    return f"{'trusted' if os.geteuid() == 0 else 'user'}.{_MADE_BY_US}"
+
+
+def remove_marked_parents(directory: str, mount: str) -> None:
+    """Remove the directories above *directory* that were made for it alone and are empty now."""
+    above = os.path.dirname(directory)
+    while len(above) > len(mount.rstrip("/")):
+        try:
+            os.getxattr(above, _mark())
+            os.rmdir(above)
+        except OSError:
+            return  # not ours, or another container is in it
+        above = os.path.dirname(above)
+
+
+def _check_unused(directory: str) -> None:
+    from newroot.isolation.cgroups import members
+
+    if members.processes(directory):
+        raise AlreadyExists(
+            f"use cgroup {directory}: processes are in it",
+            hint="choose another cgroup path, or stop what runs there: see its cgroup.procs",
+        )
 
 
 def _make_anew(directory: str) -> None:
@@ -57,6 +119,20 @@ def _make_anew(directory: str) -> None:
                 hint="choose another cgroup path, or stop what runs there: see its cgroup.procs",
             ) from None
         raise files.failure("mkdir", directory, error) from None
+
+
+def delegate(directory: str, uid: int) -> None:
+    """Give the cgroup v2 at *directory* to *uid*, as cgroup-v2.rst, Delegation, wants it: the
+    directory and those of its files by which its owner makes and fills cgroups below it."""
+    listed = files.find("/sys/kernel/cgroup/delegate")
+    names = (listed or "cgroup.procs\ncgroup.threads\ncgroup.subtree_control").split()
+    for path in (directory, *(f"{directory}/{name}" for name in names)):
+        try:
+            os.chown(path, uid, -1)
+        except FileNotFoundError:
+            continue  # a controller's file, and the controller is not here
+        except OSError as error:
+            raise files.failure("chown", path, error) from None
 
 
 def inherit_cpuset(directory: str, mount: str) -> None:
@@ -119,10 +195,17 @@ def _is_ours(pid: int) -> bool:
     return pid == os.getpid()
 
 
-def enable(directory: str, names: Collection[str], hierarchy: Hierarchy) -> None:
-    """Have the controllers *names* in the cgroup v2 at *directory*, by way of those above it."""
+def enable(
+    directory: str, names: Collection[str], hierarchy: Hierarchy, *, also: Collection[str] = ()
+) -> None:
+    """Have the controllers *names* in the cgroup v2 at *directory*, by way of those above it.
+
+    And *also* those, as far as the kernel and the cgroups above allow.
+    """
     wanted = [name for name in names if name]
-    if not wanted or set(wanted) <= set(files.read(f"{directory}/cgroup.controllers").split()):
+    also = [name for name in also if name and name not in wanted]
+    here = set(files.read(f"{directory}/cgroup.controllers").split())
+    if here.issuperset(wanted) and here.issuperset(also):
         return
     for above in _directories_between(hierarchy.mount, directory):
         control = f"{above}/cgroup.subtree_control"
@@ -130,3 +213,9 @@ def enable(directory: str, names: Collection[str], hierarchy: Hierarchy) -> None
         missing = " ".join(f"+{name}" for name in wanted if name not in enabled)
         if missing:
             _hand_out(control, missing, own=hierarchy.own_directory())
+        for name in also:
+            if name not in enabled:
+                try:
+                    _hand_out(control, f"+{name}", own=hierarchy.own_directory())
+                except SyscallError:
+                    continue

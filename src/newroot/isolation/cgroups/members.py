@@ -143,7 +143,12 @@ def kill_unified(directory: str) -> bool:
 
 
 def kill_each(top: str) -> None:
-    """Send SIGKILL to every process in *top* and below, once.
+    """Send SIGKILL to every process in *top* and below, once."""
+    signal_each(top, _SIGKILL)
+
+
+def signal_each(top: str, signal: int) -> None:
+    """Send *signal* to every process in *top* and below, once.
 
     A process id may be taken over by another process between reading it and killing it.  So the
     pidfd is opened first and the list read again: who is still listed then is who we hold, or
@@ -157,18 +162,18 @@ def kill_each(top: str) -> None:
             except OSError:
                 continue  # gone
         for pid in processes(top) & held.keys():
-            _kill(held[pid])
+            _signal(held[pid], signal)
     finally:
         for pidfd in held.values():
             os.close(pidfd)
 
 
-def _kill(pidfd: int) -> None:
+def _signal(pidfd: int, number: int) -> None:
     # signal itself imports enum, which costs more than all of this file.
-    import _signal
+    import _signal as signal
 
     try:
-        _signal.pidfd_send_signal(pidfd, _SIGKILL)
+        signal.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:
         return
     except OSError as error:

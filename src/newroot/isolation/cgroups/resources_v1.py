@@ -55,7 +55,7 @@ def writes(resources: dict[str, object]) -> tuple[Write, ...]:
         *pids_writes(top),
         *_block_io(top.section("blockIO")),
         *_huge_pages(top),
-        *_network(top.section("network")),
+        *network_writes(top.section("network")),
         *rdma_writes(top),
     )
 
@@ -128,7 +128,7 @@ def _cpu(cpu: Section) -> Iterator[Write]:
     if idle == 1:
         yield Write(controller="cpu", file="cpu.idle", value="1")
     quota, period, burst = cpu_bandwidth(cpu)
-    realtime = cpu.find_set("realtimePeriod", UINT64), cpu.find_set("realtimeRuntime", INT64)
+    realtime = cpu_realtime(cpu)
     # The burst comes last: it may not exceed the quota.
     for value, file in (
         (period, "cpu.cfs_period_us"),
@@ -139,6 +139,11 @@ def _cpu(cpu: Section) -> Iterator[Write]:
     ):
         if value is not None:
             yield Write(controller="cpu", file=file, value=str(value))
+
+
+def cpu_realtime(cpu: Section) -> tuple[int | None, int | None]:
+    """Period and runtime in microseconds."""
+    return cpu.find_set("realtimePeriod", UINT64), cpu.find_set("realtimeRuntime", INT64)
 
 
 def _block_io(block_io: Section) -> Iterator[Write]:
@@ -176,7 +181,7 @@ def _huge_pages(top: Section) -> Iterator[Write]:
             yield Write(controller="hugetlb", file=file, value=str(limit), optional="rsvd" in file)
 
 
-def _network(network: Section) -> Iterator[Write]:
+def network_writes(network: Section) -> Iterator[Write]:
     class_id = network.find_set("classID", UINT32)
     if class_id is not None:
         yield Write(controller="net_cls", file="net_cls.classid", value=str(class_id))

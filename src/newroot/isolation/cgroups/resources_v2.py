@@ -2,7 +2,8 @@
 
 The OCI resources speak cgroup v1, so some values are converted here, each as runc does it now:
 CPU shares to a weight, memory+swap to swap alone, blkio weights to io weights.  What v2 has no
-word for is refused, as crun does, rather than silently dropped.  The files: the kernel's
+word for is checked and then left out, as runc does (crun refuses it): realtime time, network
+classes, swappiness, leaf weights, the OOM killer's switch.  The files: the kernel's
 Documentation/admin-guide/cgroup-v2.rst.  Device rules are no file but a program: devices_v2.py.
 """
 
@@ -20,9 +21,8 @@ from newroot.isolation.cgroups.resources import (
     huge_page_limits,
     pids_writes,
     rdma_writes,
-    unsupported,
 )
-from newroot.isolation.cgroups.resources_v1 import find_swappiness
+from newroot.isolation.cgroups.resources_v1 import cpu_realtime, find_swappiness, network_writes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,10 +43,7 @@ def writes(resources: dict[str, object]) -> tuple[Write, ...]:
     """
     top = Section(resources, POINTER)
     cpu = top.section("cpu")
-    network = top.section("network")
-    for name in ("classID", "priorities"):
-        if network.values.get(name):
-            raise unsupported(network, name, "cgroup v2 has no net_cls and no net_prio")
+    tuple(network_writes(top.section("network")))
     return (
         *pids_writes(top),
         *_memory(top.section("memory")),
@@ -83,10 +80,8 @@ def io_weight_of_blkio(weight: int) -> int:
 
 
 def _memory(memory: Section) -> Iterator[Write]:
-    if memory.flag("disableOOMKiller"):
-        raise unsupported(memory, "disableOOMKiller", "cgroup v2 cannot switch the OOM killer off")
-    if find_swappiness(memory) is not None:
-        raise unsupported(memory, "swappiness", "cgroup v2 has no swappiness of its own")
+    memory.flag("disableOOMKiller")
+    find_swappiness(memory)
     limit = memory.find_set("limit", LIMIT)
     swap = _swap(memory, limit)
     reservation = memory.find_set("reservation", LIMIT)
@@ -118,9 +113,7 @@ def _swap(memory: Section, limit: int | None) -> int | None:
 
 
 def _cpu(cpu: Section) -> Iterator[Write]:
-    for name in ("realtimePeriod", "realtimeRuntime"):
-        if cpu.find_set(name) is not None:
-            raise unsupported(cpu, name, "cgroup v2 does not control realtime processes")
+    cpu_realtime(cpu)
     idle = cpu.find_integer("idle", (0, 1))
     # As on v1: an idle cgroup refuses a weight.
     if idle == 0:
@@ -152,15 +145,13 @@ def _block_io(block_io: Section) -> Iterator[Write]:
     weight = block_io.find_set("weight", BLKIO_WEIGHT)
     if weight is not None:
         yield _weight("", weight)
-    if block_io.find_set("leafWeight") is not None:
-        raise unsupported(block_io, "leafWeight", "cgroup v2 has no leaf weights")
+    block_io.find_set("leafWeight", BLKIO_WEIGHT)
     for entry in block_io.sections("weightDevice"):
         device = device_number(entry)
         weight = entry.find_set("weight", BLKIO_WEIGHT)
         if weight is not None:
             yield _weight(f"{device} ", weight)
-        if entry.find_set("leafWeight") is not None:
-            raise unsupported(entry, "leafWeight", "cgroup v2 has no leaf weights")
+        entry.find_set("leafWeight", BLKIO_WEIGHT)
     for name, word in _THROTTLES:
         for entry in block_io.sections(name):
             device, rate = device_number(entry), entry.get_integer("rate", UINT64)

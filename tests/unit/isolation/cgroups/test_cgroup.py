@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from newroot.errors import SpecError, SyscallError, UnsupportedError, UsageError
+from newroot.errors import SpecError, SyscallError, UnsupportedError
 from newroot.isolation.cgroups import files
 from newroot.isolation.cgroups.cgroup import Cgroup, clean_path
 from newroot.isolation.cgroups.demand import translate
@@ -92,11 +92,6 @@ def test_freezing_without_a_freezer_says_what_was_missed() -> None:
         Cgroup.create("/newroot/x", {}, host=V1).freeze()
 
     assert caught.value.feature == "freezer"
-
-
-def test_other_manager_is_refused_before_anything_is_touched() -> None:
-    with pytest.raises(UsageError):
-        Cgroup.create("/newroot/x", {}, host=V2, manager="systemd")
 
 
 @pytest.mark.parametrize(

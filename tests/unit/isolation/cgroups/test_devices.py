@@ -88,11 +88,11 @@ def test_allow_all_leaves_only_that_line() -> None:
 
 def test_entries_apply_in_order() -> None:
     lines = lines_of(
-        {"allow": True, "type": "c", "major": 10, "minor": 200, "access": "rwm"},
-        {"allow": False, "type": "c", "major": 10, "minor": 200, "access": "w"},
+        {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rwm"},
+        {"allow": False, "type": "c", "major": 10, "minor": 229, "access": "w"},
     )
 
-    assert "devices.allow: c 10:200 rm" in lines
+    assert "devices.allow: c 10:229 rm" in lines
 
 
 def test_deny_all_forgets_what_was_allowed_before() -> None:
