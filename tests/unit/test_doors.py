@@ -28,7 +28,7 @@ DOORS: dict[str, set[str]] = {
     "isolation": {"plan"},
     "rootfs": {"plan"},
     "oci": {"linux"},
-    "images": {"linux", "oci"},
+    "images": {"linux", "oci", "version"},
     "container": {"rootfs", "isolation", "plan", "oci", "linux"},
     "observe": {"linux"},
     "engine": {"images", "container", "engine_async"},

@@ -15,9 +15,9 @@ import stat
 
 from newroot.errors import BlobNotFound, ImageError, SizeMismatch, UsageError
 from newroot.images.change import Change, give_name
-from newroot.images.flat import host_platform
 from newroot.images.layers import Expected, Layer, add_layer
 from newroot.images.limits import DEFAULT, Limits
+from newroot.images.platform import host_platform
 from newroot.images.reference import parse
 from newroot.images.stream import LayerStream, fd_chunks, file_chunks, read_document
 from newroot.images.tar import FILE, HARD_LINK, SYMLINK, TarReader
@@ -180,7 +180,8 @@ class _Loader:
         """The manifest that an index's entry means on this host; None for what is no image."""
         descriptor = read_descriptor(entry, pointer)
         if descriptor.media_type in MANIFESTS:
-            is_image = alone or depth == 0 or _suits(read_object(entry, pointer).get("platform"))
+            platform = read_object(entry, pointer).get("platform")
+            is_image = alone or depth == 0 or host_platform().rank(platform) is not None
             return descriptor if is_image else None
         if descriptor.media_type not in INDEXES:
             return None
@@ -229,7 +230,7 @@ class _Loader:
         self, diff_ids: tuple[str, ...], i: int, blob: Descriptor | None = None
     ) -> Expected:
         below = tuple(self._store.layer_path(diff_id) for diff_id in reversed(diff_ids[:i]))
-        return Expected(diff_id=diff_ids[i], blob=blob, below=below)
+        return Expected(diff_id=diff_ids[i], blob=blob, below=lambda: below)
 
     def _check_count(self, layers: int, diff_ids: tuple[str, ...]) -> None:
         if layers != len(diff_ids):
@@ -301,17 +302,6 @@ def _oci_name(entry: dict[str, Any]) -> str | None:
         return str(parse(name))
     except UsageError:
         return name  # image-spec allows more in it than a reference may be
-
-
-def _suits(platform: object) -> bool:
-    if not isinstance(platform, dict):
-        return True
-    architecture, variant = host_platform()
-    return (
-        platform.get("os") == "linux"
-        and platform.get("architecture") == architecture
-        and platform.get("variant") in (None, "", variant)
-    )
 
 
 # ── where members come from ──────────────────────────────────────────────────────────────────

@@ -21,10 +21,19 @@ import fcntl
 import os
 import secrets
 import shutil
-import stat
+import time
 from contextlib import contextmanager
 
-from newroot.errors import ImageError, StateError, SyscallError
+from newroot.errors import ImageError, StateError
+from newroot.images.staged import (
+    LayerLock,
+    Partial,
+    Staged,
+    is_at,
+    make_locked,
+    named_errors,
+    unlink,
+)
 from newroot.images.store import Removed, descriptor_of, name_of
 from newroot.oci import json
 from newroot.oci.image import (
@@ -39,7 +48,7 @@ from newroot.oci.image import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from typing import Any, Self
 
     from newroot.images.store import ImageStore
@@ -49,35 +58,8 @@ if TYPE_CHECKING:
 _NEW = ".new-"
 _OLD = ".old-"
 _LOCK = ".lock-"
-
-
-class Staged:
-    """A file or a directory on its way into the store: private, locked while we live."""
-
-    def __init__(self, path: str, fd: int) -> None:
-        self.path = path
-        self.fd = fd
-
-    def write(self, data: bytes) -> None:
-        view = memoryview(data)
-        with _named_errors("write", self.path):
-            while view:
-                view = view[os.write(self.fd, view) :]
-
-    def discard(self) -> None:
-        """Take it away again; harmless after it was published."""
-        if self.fd < 0:
-            return
-        if stat.S_ISDIR(os.fstat(self.fd).st_mode):
-            shutil.rmtree(self.path, ignore_errors=True)
-        else:
-            _unlink(self.path)
-        self.close()
-
-    def close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+_PARTIAL = ".partial-"
+_PARTIAL_KEPT_S = 7 * 24 * 3600
 
 
 class Change:
@@ -91,7 +73,7 @@ class Change:
         self._committed = False
 
     def __enter__(self) -> Self:
-        with _named_errors("open the image store", self._store.root):
+        with named_errors("open the image store", self._store.root):
             make_layout(self._store)
             with _locked(self._store.images):
                 _sweep(self._store)
@@ -121,10 +103,31 @@ class Change:
         """An empty file to write a blob to."""
         return self._stage(self._store.images, directory=False)
 
+    def partial_blob(self, digest: str) -> Partial:
+        """A file to write a blob to that an interrupted maker leaves, standing at its end."""
+        path = f"{self._store.images}/{_PARTIAL}{digest[7:]}"
+        with named_errors("make room", path):
+            while True:
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    # Somebody fetches the same for another layer: no waiting with a lock in hand.
+                    os.close(fd)
+                    path = f"{path}-{secrets.token_hex(8)}"
+                    continue
+                if is_at(fd, path):
+                    break
+                os.close(fd)
+            os.lseek(fd, 0, os.SEEK_END)
+        partial = Partial(path, fd)
+        self._staged.append(partial)
+        return partial
+
     def publish_blob(self, blob: Staged, digest: str) -> None:
         """Give a whole, verified blob its name."""
         path = self._store.blob_path(digest)
-        with _named_errors("write a blob", path):
+        with named_errors("write a blob", path):
             os.fchmod(blob.fd, 0o644)
             os.fsync(blob.fd)
             existed = os.path.exists(path)
@@ -161,7 +164,7 @@ class Change:
     def publish_layer(self, layer: Staged, diff_id: str) -> None:
         """Give a whole, verified layer its name."""
         path = self._store.layer_path(diff_id)
-        with _named_errors("write a layer", path):
+        with named_errors("write a layer", path):
             # After a power loss a name must not stand for half a layer.  One syncfs(2) is far
             # cheaper than an fsync(2) of each of 15,000 files.
             _syncfs(layer.fd)
@@ -177,33 +180,31 @@ class Change:
         layer.close()
 
     @contextmanager
-    def unpacking(self, diff_id: str) -> Iterator[None]:
+    def unpacking(self, diff_id: str) -> Iterator[LayerLock]:
         """Hold the right to unpack one layer, so that of many processes one does the work."""
-        path = f"{self._store.layers}/{_LOCK}{diff_id[7:]}"
-        while True:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            if _is_at(fd, path):
-                break
-            os.close(fd)  # who had it before us has taken it away
+        lock = LayerLock(f"{self._store.layers}/{_LOCK}{diff_id[7:]}")
+        lock.acquire()
         try:
-            yield
+            yield lock
         finally:
-            _unlink(path)
-            os.close(fd)
+            lock.release()
 
     # ── the index ────────────────────────────────────────────────────────────────────────────
 
     def commit(self, update: Callable[[Entries], None]) -> None:
         """Change the index, and with that make everything visible at once."""
         with _locked(self._store.images):
-            for path in self._relied_on + self._published:
-                if not os.path.exists(path):
-                    raise ImageError(
-                        f"change the image store: {path} was removed by somebody meanwhile",
-                        hint="try again",
-                    )
-            with _named_errors("write the index", self._store.images):
+            relied_on = self._relied_on + self._published
+            gone = {path for path in relied_on if not os.path.exists(path)}
+            if gone:
+                # What is missing may come again, and the commit be tried again.
+                self._relied_on = [path for path in self._relied_on if path not in gone]
+                self._published = [path for path in self._published if path not in gone]
+                raise ImageError(
+                    f"change the image store: {min(gone)} was removed by somebody meanwhile",
+                    hint="try again",
+                )
+            with named_errors("write the index", self._store.images):
                 if self._published:
                     _fsync_directory(f"{self._store.images}/blobs/sha256")
                     _fsync_directory(self._store.layers)
@@ -214,8 +215,8 @@ class Change:
 
     def _stage(self, directory_path: str, *, directory: bool) -> Staged:
         path = f"{directory_path}/{_NEW}{secrets.token_hex(8)}"
-        with _named_errors("make room", path):
-            staged = _make_locked(path, directory=directory)
+        with named_errors("make room", path):
+            staged = make_locked(path, directory=directory)
         self._staged.append(staged)
         return staged
 
@@ -226,12 +227,23 @@ class Change:
                 _remove(path)
 
 
-def give_name(entries: Entries, descriptor: Descriptor, name: str | None) -> None:
-    """Let *name* mean *descriptor*; an image that had the name stays, without it."""
+def give_name(
+    entries: Entries,
+    descriptor: Descriptor,
+    name: str | None,
+    *,
+    annotations: Mapping[str, str] | None = None,
+) -> None:
+    """Let *name* mean *descriptor*; an image that had the name stays, without it.
+
+    *annotations*, when given, are what else is written beside the name.
+    """
     digest = descriptor.digest
     if name is not None:
         for entry in [e for e in entries if name_of(e) == name]:
             if entry.get("digest") == digest:
+                if annotations is not None:
+                    entry["annotations"] = {**annotations, REF_NAME: name}
                 return
             named_elsewhere = [
                 e for e in entries if e is not entry and e.get("digest") == entry.get("digest")
@@ -246,7 +258,8 @@ def give_name(entries: Entries, descriptor: Descriptor, name: str | None) -> Non
     nameless = [e for e in same if name_of(e) is None]
     entry = nameless[0] if nameless else descriptor.document()
     if name is not None:
-        entry["annotations"] = {**(entry.get("annotations") or {}), REF_NAME: name}
+        kept = (entry.get("annotations") or {}) if annotations is None else annotations
+        entry["annotations"] = {**kept, REF_NAME: name}
     if not nameless:
         entries.append(entry)
 
@@ -255,7 +268,7 @@ def remove_image(store: ImageStore, name: str, *, keep_layers: Collection[str]) 
     """See ``ImageStore.remove``."""
     if not os.path.isdir(store.images):
         raise store.not_found(name)
-    with _locked(store.images), _named_errors("remove an image", store.images):
+    with _locked(store.images), named_errors("remove an image", store.images):
         entries = store.entries()
         entry = store.find_entry(entries, name)
         if entry is None:
@@ -346,7 +359,7 @@ def _write_index(store: ImageStore, entries: Entries) -> None:
 def _write_beside(path: str, data: bytes) -> None:
     """Replace a file by a whole new one, for good."""
     directory = os.path.dirname(path)
-    staged = _make_locked(f"{directory}/{_NEW}{secrets.token_hex(8)}", directory=False)
+    staged = make_locked(f"{directory}/{_NEW}{secrets.token_hex(8)}", directory=False)
     try:
         staged.write(data)
         os.fchmod(staged.fd, 0o644)
@@ -359,28 +372,21 @@ def _write_beside(path: str, data: bytes) -> None:
     _fsync_directory(directory)
 
 
-def _make_locked(path: str, *, directory: bool) -> Staged:
-    """Make a new file or directory and lock it, even while somebody sweeps."""
-    while True:
-        if directory:
-            os.mkdir(path, 0o700)
-        flags = os.O_RDONLY | os.O_DIRECTORY if directory else os.O_RDWR | os.O_CREAT | os.O_EXCL
-        try:
-            fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            continue
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        if _is_at(fd, path):
-            return Staged(path, fd)
-        os.close(fd)
-
-
 def _sweep(store: ImageStore) -> None:
     """Remove what killed processes left: everything staged whose lock is free."""
     for directory in (store.images, store.layers):
         for name in os.listdir(directory):
             if name.startswith((_NEW, _OLD, _LOCK)):
                 _sweep_one(f"{directory}/{name}")
+            elif name.startswith(_PARTIAL) and _is_old(f"{directory}/{name}"):
+                _sweep_one(f"{directory}/{name}")
+
+
+def _is_old(path: str) -> bool:
+    try:
+        return time.time() - os.stat(path).st_mtime > _PARTIAL_KEPT_S
+    except FileNotFoundError:
+        return False
 
 
 def _sweep_one(path: str) -> None:
@@ -390,7 +396,7 @@ def _sweep_one(path: str) -> None:
         return
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _is_at(fd, path):
+        if is_at(fd, path):
             _remove(path)
     except BlockingIOError:
         pass  # its maker lives
@@ -414,23 +420,7 @@ def _remove(path: str) -> None:
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
-        _unlink(path)
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-
-
-def _is_at(fd: int, path: str) -> bool:
-    try:
-        there = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    mine = os.fstat(fd)
-    return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
+        unlink(path)
 
 
 @contextmanager
@@ -441,24 +431,6 @@ def _locked(directory: str) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
-
-
-@contextmanager
-def _named_errors(doing: str, target: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, SyscallError):
-            raise
-        number = error.errno or 0
-        code = errno.errorcode.get(number, str(number))
-        raise SyscallError(
-            f"{doing} at {target}: {os.strerror(number)} ({code})",
-            errno=number,
-            call=doing,
-            target=target,
-            hint="the file system of the store is full" if number == errno.ENOSPC else None,
-        ) from error
 
 
 def _fsync_directory(path: str) -> None:

@@ -12,6 +12,7 @@ from newroot.errors import UsageError
 from newroot.images.change import Change, give_name
 from newroot.images.layers import add_unknown_layer
 from newroot.images.limits import DEFAULT, Limits
+from newroot.images.platform import host_platform
 from newroot.images.reference import parse
 from newroot.images.stream import file_chunks
 from newroot.oci import json
@@ -23,20 +24,6 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
     from newroot.images.store import Image, ImageStore
-
-#: ``uname -m`` in the words of image-spec, which are Go's GOARCH and GOARM
-_ARCHITECTURES = {
-    "x86_64": ("amd64", None),
-    "i686": ("386", None),
-    "aarch64": ("arm64", "v8"),
-    "armv7l": ("arm", "v7"),
-    "armv6l": ("arm", "v6"),
-    "riscv64": ("riscv64", None),
-    "ppc64le": ("ppc64le", None),
-    "s390x": ("s390x", None),
-    "loongarch64": ("loong64", None),
-    "mips64": ("mips64le", None),
-}
 
 
 def import_tar(
@@ -121,7 +108,8 @@ def _config(
 ) -> dict[str, Any]:
     variant = None
     if architecture is None:
-        architecture, variant = host_platform()
+        here = host_platform()
+        architecture, variant = here.architecture, here.variant
     config: dict[str, Any] = {"created": created, "architecture": architecture, "os": "linux"}
     if variant is not None:
         config["variant"] = variant
@@ -129,12 +117,6 @@ def _config(
     config["rootfs"] = {"type": "layers", "diff_ids": [diff_id]}
     config["history"] = [{"created": created, "created_by": created_by}]
     return config
-
-
-def host_platform() -> tuple[str, str | None]:
-    """This machine's architecture and variant, in image-spec's words."""
-    machine = os.uname().machine
-    return _ARCHITECTURES.get(machine, (machine, None))
 
 
 def _now() -> str:

@@ -17,9 +17,10 @@ from newroot.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from newroot.images.change import Change, Staged
+    from newroot.images.change import Change
+    from newroot.images.staged import Staged
 
 #: What a blob of ours is called.  bzip2 and xz have no name in image-spec: they become gzip.
 _MEDIA_TYPES = {None: LAYER, "gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}
@@ -39,7 +40,8 @@ class Expected:
 
     diff_id: str
     blob: Descriptor | None = None  #: None in a docker-archive, which names no blobs
-    below: tuple[str, ...] = ()  #: unpacked layers that it stands on, topmost first
+    #: gives the unpacked layers that it stands on, topmost first; called when they are needed
+    below: Callable[[], Sequence[str]] = tuple
 
 
 def add_layer(
@@ -57,7 +59,7 @@ def add_layer(
         if known is not None and change.has_blob(known):
             if unpacked:
                 return Layer(blob=known, diff_id=expected.diff_id)
-        return _add(change, chunks, expected, unpack=not unpacked, what=what, limits=limits)
+        return read_layer(change, chunks, expected, unpack=not unpacked, what=what, limits=limits)
 
 
 def _plain_blob(
@@ -70,21 +72,30 @@ def _plain_blob(
     return Descriptor(media_type=LAYER, digest=diff_id, size=size)
 
 
-def _add(
+def read_layer(
     change: Change,
     chunks: Callable[[], bytes],
     expected: Expected,
     *,
     unpack: bool,
+    blob: Staged | None = None,
+    already: int = 0,
     what: str,
     limits: Limits,
 ) -> Layer:
+    """Read a layer through, and publish what of it is not in the store: its blob, its tree.
+
+    *blob* is where to write it down, a new one unless given, of which the first *already* bytes
+    are there.  The caller holds the layer's lock.
+    """
     stream = LayerStream(chunks, what=what, limits=limits)
     media_type = expected.blob.media_type if expected.blob else _MEDIA_TYPES.get(stream.compression)
     if media_type is None:
         raise ImageError(f"read {what}: a layer may not be compressed with {stream.compression}")
-    blob = change.new_blob()
-    stream.keep = blob.write
+    stored = expected.blob is not None and blob is None and change.has_blob(expected.blob)
+    if not stored:
+        blob = blob or change.new_blob()
+        stream.keep = _Rest(blob, already).write if already else blob.write
     tree = change.new_layer() if unpack else None
     _read_through(
         stream,
@@ -99,7 +110,8 @@ def _add(
     stream.verify(digest=digest, size=size, diff_id=expected.diff_id)
     if tree is not None:
         change.publish_layer(tree, stream.diff_id)
-    change.publish_blob(blob, stream.digest)
+    if blob is not None:
+        change.publish_blob(blob, stream.digest)
     descriptor = Descriptor(media_type=media_type, digest=stream.digest, size=stream.blob_size)
     return Layer(blob=descriptor, diff_id=stream.diff_id)
 
@@ -147,7 +159,7 @@ def _read_through(
     strict: bool,
     absolute_names: bool,
     limits: Limits,
-    below: tuple[str, ...] = (),
+    below: Callable[[], Sequence[str]] = tuple,
 ) -> None:
     """Read a blob to its end, unpacking it on the way unless it is unpacked already."""
     if tree is None:
@@ -164,6 +176,20 @@ def _read_through(
             limits=limits,
         )
         ahead.drain()
+
+
+class _Rest:
+    """Writes a blob of which the beginning is written."""
+
+    def __init__(self, blob: Staged, already: int) -> None:
+        self._blob = blob
+        self._skip = already
+
+    def write(self, data: bytes) -> None:
+        skipped = min(self._skip, len(data))
+        self._skip -= skipped
+        if skipped < len(data):
+            self._blob.write(data[skipped:])
 
 
 class _Recompressed:

@@ -80,6 +80,11 @@ def parse(text: str) -> Reference:
     return Reference(domain=domain, path=path, tag=tag, digest=digest)
 
 
+def is_short(text: str) -> bool:
+    """Whether *text* names no host, so that a search list says where to look."""
+    return _split_domain(text.partition("@")[0])[0] is None
+
+
 def familiar(name: str) -> str:
     """The short form of a stored *name*; a name that is no reference stays as it is."""
     try:

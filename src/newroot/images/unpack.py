@@ -67,14 +67,15 @@ def unpack_layer(
     what: str,
     strict: bool = False,
     absolute_names: bool = True,
-    below: Sequence[str] = (),
+    below: Callable[[], Sequence[str]] = tuple,
     limits: Limits = DEFAULT,
 ) -> Unpacked:
     """Unpack the tar that *next_chunk* gives into *directory*, an empty one's descriptor.
 
     On failure the directory holds part of the layer: unpack beside, and rename when whole.
-    *absolute_names* are taken from the layer's root, or refused.  *below* are the layers that it
-    stands on, topmost first, from which implied directories have their metadata.
+    *absolute_names* are taken from the layer's root, or refused.  *below* gives the layers that
+    it stands on, topmost first, from which implied directories have their metadata; it is called
+    at most once, at the end.
 
     Raises UnsafeEntry for an entry that tries to leave, ImageError for a damaged archive,
     SyscallError when the host refuses.
@@ -129,7 +130,7 @@ class _Layer(Tree):
         what: str,
         limits: Limits,
         absolute_names: bool,
-        below: Sequence[str],
+        below: Callable[[], Sequence[str]],
     ) -> None:
         super().__init__(root, what=what, limits=limits)
         self.size = 0
@@ -176,11 +177,13 @@ class _Layer(Tree):
 
     def finish(self) -> None:
         """Owners, modes and times of directories, the deepest first."""
+        implied = any(entry is None for entry in self._directories.values())
+        below = self._below() if implied else ()
         for real in sorted(self._directories, reverse=True):
             fd = self.fd(real)
             entry = self._directories[real]
             if entry is None:
-                self._inherit(fd, attributes_below(self._below, real))
+                self._inherit(fd, attributes_below(below, real))
                 continue
             self._own(fd, entry)
             if entry.xattrs:

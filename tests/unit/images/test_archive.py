@@ -21,7 +21,8 @@ from newroot.errors import (
     UsageError,
 )
 from newroot.images.archive import load_archive
-from newroot.images.flat import host_platform, import_tar
+from newroot.images.flat import import_tar
+from newroot.images.platform import host_platform
 from newroot.images.store import ImageStore
 from newroot.testing.archives import listing
 
@@ -179,7 +180,7 @@ def test_loading_twice_changes_nothing(store, archive, made):
 
 
 def test_the_manifest_of_this_host_is_taken_from_an_index(store, archive, made):
-    ours = made.manifest(platform={"os": "linux", "architecture": host_platform()[0]})
+    ours = made.manifest(platform={"os": "linux", "architecture": host_platform().architecture})
     other = made.put(b"{}", MANIFEST, platform={"os": "linux", "architecture": "vax"})
     index = made.put(
         dump({"schemaVersion": 2, "manifests": [other, ours]}),

@@ -126,10 +126,10 @@ def test_a_directory_that_a_layer_does_not_name_is_as_the_layers_below_have_it(u
             archive.directory("hidden", mode=0o700),
         )
     )
-    middle = unpack(archive.of(archive.file(".wh.hidden", b"")), below=[str(base)])
+    middle = unpack(archive.of(archive.file(".wh.hidden", b"")), below=lambda: [str(base)])
     layer = unpack(
         archive.of(archive.file("tmp/x"), archive.file("a/b/x"), archive.file("hidden/x")),
-        below=[str(middle), str(base)],
+        below=lambda: [str(middle), str(base)],
     )
     tmp = (layer / "tmp").stat()
 
@@ -142,7 +142,7 @@ def test_a_directory_that_a_layer_does_not_name_is_as_the_layers_below_have_it(u
 def test_a_link_below_is_not_followed_for_a_directory_s_metadata(unpack, archive, tmp_path):
     (tmp_path / "outside").mkdir(mode=0o711)
     base = unpack(archive.of(archive.symlink("d", str(tmp_path / "outside"))))
-    layer = unpack(archive.of(archive.file("d/x")), below=[str(base)])
+    layer = unpack(archive.of(archive.file("d/x")), below=lambda: [str(base)])
 
     assert 0o755 == stat.S_IMODE((layer / "d").stat().st_mode)
 
