@@ -11,13 +11,6 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 import pytest
-from differential import (
-    cases_invalid,
-    cases_linux,
-    cases_mounts,
-    cases_process,
-    cases_resources,
-)  # noqa: F401  # they fill CASES
 from differential.bundles import CASES, Case
 from differential.differences import DELIBERATE, WAITING, Difference, differing, unexplained
 from differential.views import Host, Kit, Outcome, Runtime, run

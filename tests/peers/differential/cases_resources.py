@@ -1,7 +1,7 @@
 """Bundles with limits: config-linux.md, "Control groups".
 
-Read from inside, where a cgroup mount shows the container its own.  On a host of cgroup v1 (or both)
-these are v1's files; ``tests/root/test_cgroups_v2.py`` has v2's, and ``tests/vm`` limits that bite.
+Read from inside, where a cgroup mount shows the container its own.  On a host of cgroup v1, or of
+both, these are files of v1; ``tests/root/test_cgroups_v2.py`` has those of v2.
 """
 
 from __future__ import annotations

@@ -10,6 +10,9 @@
  *   exit:CODE signal:NUMBER         how to end, when all is said
  *   last:NR                         make this system call when all is said
  *   wait:                           until a signal comes, after the view is out
+ *
+ * As a hook, ``view hook:FILE NAME [ENDS...]``, it adds a line to FILE: its name, what it was told
+ * on stdin, its arguments, environment, directory and namespaces.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -111,9 +114,8 @@ outcome (int result)
 }
 
 static void
-content (const char *name, const char *path)
+content_of (const char *name, int fd)
 {
-  int fd = open (path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   size_t size = 0;
   ssize_t got = -1;
 
@@ -125,8 +127,14 @@ content (const char *name, const char *path)
     text_of (buffer, size);
   else
     printf ("{\"errno\":\"%s\"}", strerrorname_np (errno));
-  if (fd >= 0)
+  if (fd > 0)
     close (fd);
+}
+
+static void
+content (const char *name, const char *path)
+{
+  content_of (name, open (path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
 }
 
 static const char *
@@ -394,6 +402,38 @@ end (const char *asked)
 }
 
 static void
+words_of (const char *name, char *const *list)
+{
+  key (name);
+  putchar ('[');
+  for (; *list != NULL; list++)
+    text (*list), putchar (list[1] != NULL ? ',' : ' ');
+  putchar (']');
+}
+
+static int
+hook (char **argv)
+{
+  char here[4096];
+  const char *log = argv[1] + strlen ("hook:");
+  if (freopen (log, "a", stdout) == NULL)
+    return 99;
+  open_group (NULL);
+  words ("hook", argv[2]);
+  content_of ("state", STDIN_FILENO);
+  words_of ("argv", argv);
+  words_of ("env", environ);
+  words ("cwd", getcwd (here, sizeof here));
+  namespaces ();
+  close_group ();
+  putchar ('\n');
+  fflush (stdout);
+  for (int i = 3; argv[i] != NULL; i++)
+    end (argv[i]);
+  return 0;
+}
+
+static void
 handle (int signum)
 {
   _exit (signum);
@@ -405,6 +445,8 @@ main (int argc, char **argv)
   struct utsname uts;
   char here[4096];
 
+  if (argc > 2 && strncmp (argv[1], "hook:", 5) == 0)
+    return hook (argv);
   signal (SIGTERM, handle); /* pid 1 would not be ended by it */
   open_group (NULL);
   descriptors (); /* first, before there are more */
@@ -429,16 +471,8 @@ main (int argc, char **argv)
   words ("domainname", uts.domainname);
   words ("cwd", getcwd (here, sizeof here));
   words ("exe", link_of ("/proc/self/exe"));
-  key ("argv");
-  putchar ('[');
-  for (int i = 0; i < argc; i++)
-    text (argv[i]), putchar (i + 1 < argc ? ',' : ' ');
-  putchar (']');
-  key ("env");
-  putchar ('[');
-  for (char **e = environ; *e != NULL; e++)
-    text (*e), putchar (e[1] != NULL ? ',' : ' ');
-  putchar (']');
+  words_of ("argv", argv);
+  words_of ("env", environ);
   open_group ("dev");
   tree ("/dev", 2);
   close_group ();

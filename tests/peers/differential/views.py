@@ -13,6 +13,8 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -157,12 +159,18 @@ def fill_rootfs(rootfs: Path, view: Path) -> None:
 
 def run(kit: Kit, host: Host, runtime: Runtime, config: dict[str, Any], **options: Any) -> Outcome:
     """Run *config* by *runtime* on *host*."""
+    with bundle_of(kit, runtime, config) as bundle:
+        done = runtime(host, bundle / "state", "run", "--bundle", str(bundle), "case", **options)
+        return outcome(done, bundle, host)
+
+
+@contextmanager
+def bundle_of(kit: Kit, runtime: Runtime, config: dict[str, Any]) -> Iterator[Path]:
+    """A bundle of *config* for *runtime*, with room for its state beside it."""
     with tempfile.TemporaryDirectory(dir=kit.directory, prefix=f"{runtime.name}-") as directory:
         top = Path(directory)
         os.chmod(top, 0o755)
-        bundle = kit.bundle(placed(config, top), top)
-        done = runtime(host, top / "state", "run", "--bundle", str(bundle), "case", **options)
-        return outcome(done, bundle, host)
+        yield kit.bundle(placed(config, top), top)
 
 
 def placed(config: dict[str, Any], bundle: Path) -> dict[str, Any]:
