@@ -2,7 +2,8 @@
 
     <root>/<id>/              locked (flock(2)) by whoever changes it: create, start, delete, …
     <root>/<id>/state.json    what was made, and its first process: STATE_KEYS
-    <root>/<id>/config.json   the bundle's config as it was when the container was created
+    <root>/<id>/config.json   the bundle's config as it was when the container was created, but
+                              for linux.resources: those that hold now (oci_update.py)
     <root>/<id>/start         the socket that a created container waits at; ``start`` removes it
     <root>/<id>/mnt/          an empty directory, hidden by the container's scratch tmpfs
 

@@ -26,6 +26,11 @@ class OciContext:
 #: name -> (``module:TABLE`` below newroot.cli.oci, summary).  A summary is the table's own.
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("run:RUN", "Create a container and start it"),
+    "ps": ("ps:PS", "List a container's processes"),
+    "pause": ("pause:PAUSE", "Stop all of a container's processes where they are"),
+    "resume": ("pause:RESUME", "Let the processes of a paused container go on"),
+    "update": ("update:UPDATE", "Change a container's limits"),
+    "events": ("events:EVENTS", "Tell what a container uses, and that it was short of memory"),
     "spec": ("spec:SPEC", "Write a config.json to begin with"),
     "state": ("state:STATE", "Show a container's state, as JSON"),
 }
