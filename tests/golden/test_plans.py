@@ -18,6 +18,7 @@ from newroot.container.source import Source, directory_source
 from newroot.engine import Engine
 from newroot.plan import order
 from newroot.plan import steps as s
+from newroot.plan.divide import divide
 from newroot.record import replace
 from newroot.rootfs.cgroup_mount import CgroupView
 from newroot.rootfs.root import Root
@@ -165,3 +166,14 @@ def test_the_plan_of_a_config(name: str, golden: Callable[..., None]) -> None:
     order.check(plan)
 
     golden(name, plan.explain())
+
+
+def test_a_plan_divided_at_a_user_namespace(golden: Callable[..., None]) -> None:
+    config = dict(CONFIGS["oci-user-namespace"])
+    config["mounts"] = CONFIGS["oci-joining"]["mounts"]
+    root = Root(lower=("/l/2", "/l/1"), upper="/c/upper", work="/c/work", scratch="/s", idmap="/u")
+    situation = Situation(cgroups=CgroupView(), may_make_nodes=False)
+    divided = divide(compile(config, root, situation), 2**41 - 1)
+
+    golden("divided-outside", divided.outside.explain())
+    golden("divided-inside", divided.inside.explain())

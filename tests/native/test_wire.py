@@ -55,7 +55,7 @@ LAYOUTS: dict[str, tuple[list[str], struct.Struct]] = {
         encode.STEP_HEAD,
     ),
     "struct request": (
-        ["magic", "flags", "clone_flags", "reserved", "passed"],
+        ["magic", "flags", "clone_flags", "elsewhere", "passed"],
         launcher.REQUEST,
     ),
     "struct report": (["kind", "index", "error", "call", "log"], launcher.REPORT),
@@ -73,7 +73,7 @@ NUMBERS: dict[str, int] = {
         name: getattr(encode, name)
         for name in (
             *("ON_HOST", "MAKE_TARGET", "IF_PRESENT", "RECURSIVE", "ATTR_RECURSIVE"),
-            *("NO_SYMLINKS", "KEEP_GROUPS", "PROPAGATION_RECURSIVE"),
+            *("NO_SYMLINKS", "KEEP_GROUPS", "PROPAGATION_RECURSIVE", "IDMAP_RECURSIVE"),
         )
     },
     "REQUEST_MAGIC": launcher.REQUEST_MAGIC,

@@ -11,7 +11,7 @@ import os
 from newroot.container.cgroup_view import view_of
 from newroot.container.compile import Situation, compile
 from newroot.container.process import Cleanup, Process
-from newroot.errors import NotFound, SpecError, UnsupportedError
+from newroot.errors import NotFound, SpecError
 from newroot.plan import encode
 from newroot.rootfs.root import Root
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from newroot.container.storage import Claim, ContainerStorage
     from newroot.isolation.cgroups.cgroup import Cgroup
     from newroot.isolation.cgroups.detect import CgroupHost
+    from newroot.isolation.user_namespace import Spaces
     from newroot.plan.launcher import Ended, Launcher
 
 
@@ -40,7 +41,6 @@ def start_bundle(
     """Start *config*'s process.  *claim* is released when it has ended, or could not start."""
     cgroup: Cgroup | None = None
     try:
-        _refuse_user_namespace(config)
         rootfs = os.path.join(bundle, config["root"]["path"])
         if not os.path.isdir(rootfs):
             raise NotFound(f"no root filesystem at {rootfs}", hint="root.path in config.json")
@@ -48,6 +48,8 @@ def start_bundle(
 
         host = detect()
         cgroup = _make_cgroup(config, claim, host)
+        spaces = _id_maps(config, launcher)
+        in_user_namespace = _has_user_namespace(config)
         plan = compile(
             config,
             Root(directory=os.path.abspath(rootfs), scratch=storage.mount_point),
@@ -58,16 +60,22 @@ def start_bundle(
                 switch=switch,  # type: ignore[arg-type]
                 bundle=os.path.abspath(bundle),
                 terminal_size=terminal_size,
-                may_make_nodes=os.geteuid() == 0,
+                may_make_nodes=os.geteuid() == 0 and not in_user_namespace,
+                id_maps=spaces.paths if spaces is not None else {},
             ),
         )
-        first = plan.steps[0]
-        launch = launcher.launch(
-            encode.encode(plan),
-            encode.clone_flags(getattr(first, "namespaces", ())),
-            stdio.fds,
-            held=(claim.fd,),
-        )
+        if in_user_namespace:
+            from newroot.isolation.user_namespace import launch_in
+
+            launch, plan = launch_in(launcher, plan, stdio.fds, held=(claim.fd,))
+        else:
+            first = plan.steps[0]
+            launch = launcher.launch(
+                encode.encode(plan),
+                encode.clone_flags(getattr(first, "namespaces", ())),
+                stdio.fds,
+                held=(claim.fd,),
+            )
     except BaseException:
         _end(claim, cgroup)
         raise
@@ -76,6 +84,8 @@ def start_bundle(
             os.close(fd)
 
     def release(ended: Ended | None) -> None:
+        if spaces is not None:
+            spaces.close()
         _end(claim, cgroup)
 
     oom_kills = cgroup.oom_kills if cgroup is not None else lambda: 0
@@ -85,14 +95,22 @@ def start_bundle(
     )
 
 
-def _refuse_user_namespace(config: dict[str, Any]) -> None:
-    for index, space in enumerate((config.get("linux") or {}).get("namespaces") or ()):
-        if space.get("type") == "user" and not space.get("path"):
-            raise UnsupportedError(
-                f"/linux/namespaces/{index}: a new user namespace is not there yet",
-                feature="a new user namespace",
-                hint="leave it out of the config",
-            )
+def _has_user_namespace(config: dict[str, Any]) -> bool:
+    """Whether one is made or joined."""
+    spaces = (config.get("linux") or {}).get("namespaces") or ()
+    return any(space.get("type") == "user" for space in spaces)
+
+
+def _id_maps(config: dict[str, Any], launcher: Launcher) -> Spaces | None:
+    """User namespaces for the mounts that have an id map."""
+    from newroot.rootfs.mount_ids import wanted
+
+    maps = wanted(config)
+    if not maps:
+        return None
+    from newroot.isolation.user_namespace import Spaces
+
+    return Spaces(lambda: launcher, maps)
 
 
 def _end(claim: Claim, cgroup: Cgroup | None) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from newroot.rootfs.cgroup_mount import CgroupView
+    from newroot.rootfs.mount_ids import IdMaps
     from newroot.rootfs.root import Root, Switch
 
 
@@ -35,6 +36,7 @@ class Situation:
     dies_with_parent: bool = True
     terminal_size: tuple[int, int] = (0, 0)  #: rows, columns
     may_make_nodes: bool = True
+    id_maps: dict[IdMaps, str] = {}  # noqa: RUF012  # a user namespace for each; never changed
 
 
 def compile(config: dict[str, Any], root: Root, situation: Situation) -> s.Plan:
@@ -75,20 +77,15 @@ def compile(config: dict[str, Any], root: Root, situation: Situation) -> s.Plan:
 def _map_ids(linux: dict[str, Any], spaces: dict[str, str | None]) -> tuple[s.Step, ...]:
     if spaces.get("user", "") is not None:
         return ()
-    uids, gids = (_mappings(linux, key) for key in ("uidMappings", "gidMappings"))
+    from newroot.rootfs.mount_ids import container_maps
+
+    maps = container_maps(linux)
+    if maps is None:
+        raise SpecError(
+            "a new user namespace without a map has no ids at all", pointer="/linux/uidMappings"
+        )
+    uids, gids = maps
     return (s.MapIds(uids=uids, gids=gids, why="root in here is an ordinary user out there"),)
-
-
-def _mappings(linux: dict[str, Any], key: str) -> tuple[tuple[int, int, int], ...]:
-    found = []
-    for index, mapping in enumerate(linux.get(key) or ()):
-        missing = {"containerID", "hostID", "size"} - {
-            k for k, v in mapping.items() if v is not None
-        }
-        if missing:
-            raise SpecError("missing", pointer=f"/linux/{key}/{index}/{min(missing)}")
-        found.append((mapping["containerID"], mapping["hostID"], mapping["size"]))
-    return tuple(found)
 
 
 def _mounts(config: dict[str, Any], root: Root, situation: Situation) -> tuple[s.Step, ...]:
@@ -101,8 +98,18 @@ def _mounts(config: dict[str, Any], root: Root, situation: Situation) -> tuple[s
             steps += cgroup_mount_steps(mount, pointer, situation.cgroups)
         else:
             place = shared.index(mount) if mount in shared else None
-            steps += mount_steps(mount, pointer, situation.bundle, root.scratch, place)
+            idmap = _id_map(mount, config, pointer, situation) if situation.id_maps else None
+            steps += mount_steps(mount, pointer, situation.bundle, root.scratch, place, idmap)
     return tuple(steps)
+
+
+def _id_map(
+    mount: dict[str, Any], config: dict[str, Any], pointer: str, situation: Situation
+) -> str | None:
+    from newroot.rootfs.mount_ids import mount_maps
+
+    maps = mount_maps(mount, config.get("linux") or {}, pointer)
+    return None if maps is None else situation.id_maps[maps]
 
 
 def _devices(config: dict[str, Any], situation: Situation) -> tuple[s.Step, ...]:

@@ -51,10 +51,14 @@ def find_sources(
                 if make:
                     holds.append(volumes.hold(str(named.source), anonymous=named is not mount))
                 data = _volume(named, source, volumes, make)
-                mounts.append(oci_mount(named, data, nodev=not settings.privileged))
+                found = oci_mount(named, data, nodev=not settings.privileged)
+                if settings.userns == "private":
+                    # What it holds belongs to ids of containers, whichever theirs are out here.
+                    found["options"].append("idmap")
+                mounts.append(found)
             else:
-                found = _checked(mount, make)
-                mounts.append(oci_mount(mount, found, nodev=not settings.privileged))
+                checked = _checked(mount, make)
+                mounts.append(oci_mount(mount, checked, nodev=not settings.privileged))
     except BaseException:
         for fd in holds:
             os.close(fd)

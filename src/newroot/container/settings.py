@@ -118,7 +118,25 @@ def check(settings: Settings) -> Settings:
                 f"conflicting settings: {what} and {field}=host",
                 hint="it would change the host's; leave one of the two out",
             )
+    if settings.userns == "private":
+        _check_user_namespace(settings)
     return settings
+
+
+def _check_user_namespace(settings: Settings) -> None:
+    """Docker's rules for its userns-remap: who owns none of a namespace cannot mount what shows
+    it, as /proc shows the pid namespace."""
+    for field in ("network", "pid", "ipc", "cgroupns"):
+        if getattr(settings, field) == "host":
+            raise UsageError(
+                f"conflicting settings: userns=private and {field}=host",
+                hint=f"root in a user namespace has no rights in the host's {field} namespace",
+            )
+    if settings.privileged:
+        raise UsageError(
+            "conflicting settings: userns=private and privileged",
+            hint="root in a user namespace has no privileges on the host to be given",
+        )
 
 
 def check_source(image: str | None, rootfs: str | None) -> None:

@@ -8,6 +8,7 @@ place, are the next one's.
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from newroot.container import config as configs
 from newroot.container import etc, mounts
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
     from newroot.container.storage import Claim, ContainerStorage
     from newroot.isolation.cgroups.cgroup import Cgroup
     from newroot.isolation.cgroups.detect import CgroupHost
+    from newroot.isolation.id_ranges import IdRange
+    from newroot.isolation.user_namespace import Spaces
     from newroot.plan.launcher import Ended, Launch, Launcher
+    from newroot.rootfs.mount_ids import IdMaps
     from newroot.rootfs.volumes import VolumeStore
 
 _SHORT = 12  #: as much of an id as is shown, and is the hostname
@@ -102,6 +106,8 @@ class Parts:
     upper: tuple[str, str] | None = None  #: the upper and work directories, where they are on disk
     cgroup: Cgroup | None = None
     terminal_size: tuple[int, int] = (0, 0)
+    ids: IdRange | None = None  #: of its user namespace
+    id_maps: dict[IdMaps, str] = {}  # noqa: RUF012  # a user namespace for each; never changed
 
 
 class Starter:
@@ -134,6 +140,7 @@ class Starter:
             sourced=mounts.find_sources(settings, source, self._volumes, make=False),
             devices=find_devices(settings),
             upper=(f"{directory}/upper", f"{directory}/work") if on_disk else None,
+            **_explained_ids(settings),
         )
         return self._draw(container_id, settings, source, parts).plan
 
@@ -158,10 +165,12 @@ class Starter:
         """
         from newroot.container.storage import new_id
 
-        _refuse_user_namespace(settings)
         self._storage.prepare()
         undo: list[Callable[[], object]] = []
+        ids, spaces = None, None
         try:
+            if settings.userns == "private":
+                ids, spaces = self._user_namespace(undo)
             args = configs.arguments(settings, source.image, words)
             found = find_devices(settings)
             resources = configs.resources(settings, found)
@@ -186,19 +195,32 @@ class Starter:
                 upper=upper,
                 cgroup=cgroup,
                 terminal_size=terminal_size,
+                ids=ids,
+                id_maps=spaces.paths if spaces is not None else {},
             )
             blueprint = self._blueprint(container_id, settings, source, parts)
             last = blueprint.command_for(container_id, args)
             if claim is not None and not settings.remove:
                 self._keep_record(claim, settings, source, blueprint, last, sourced)
-            launch = self._launch(
-                blueprint.bytes_for(container_id, last),
-                blueprint.clone_flags,
-                stdio.fds,
-                held=(*sourced.holds, *((claim.fd,) if claim else ())),
-                times=times,
-                more=more,
-            )
+            held = (*sourced.holds, *((claim.fd,) if claim else ()))
+            plan: Callable[[], Plan] = partial(blueprint.plan_for, container_id, last)
+            if ids is not None:
+                from newroot.isolation.user_namespace import launch_in
+
+                held = (*held, ids.fd)
+                launch, inside = launch_in(
+                    self._launcher(), plan(), stdio.fds, held=held, times=times
+                )
+                plan = lambda: inside  # noqa: E731
+            else:
+                launch = self._launch(
+                    blueprint.bytes_for(container_id, last),
+                    blueprint.clone_flags,
+                    stdio.fds,
+                    held=held,
+                    times=times,
+                    more=more,
+                )
         except BaseException:
             for action in reversed(undo):
                 action()
@@ -207,10 +229,14 @@ class Starter:
             raise
         finally:
             _close(stdio.theirs)
+            if spaces is not None:
+                spaces.close()
         _close(sourced.holds)
+        if ids is not None:
+            os.close(ids.fd)
         return Process(
             launch,
-            lambda: blueprint.plan_for(container_id, last),
+            plan,
             self._cleanup(settings, claim, cgroup, sourced),
             last.argv,
             stdio.pipes,
@@ -225,6 +251,23 @@ class Starter:
             if not launcher.is_gone:
                 raise
         return self._launcher().launch(*arguments, **more)  # another one, or a closed engine
+
+    # ---- a user namespace of its own ----
+
+    def _user_namespace(self, undo: list[Callable[[], object]]) -> tuple[IdRange, Spaces]:
+        """Ids that nobody else has, and a user namespace that mounts are mapped by."""
+        if os.geteuid() != 0:
+            raise UnsupportedError(
+                "a user namespace with a range of ids, without privileges",
+                feature="--userns private",
+                hint="run as root",
+            )
+        from newroot.isolation.id_ranges import take_range
+        from newroot.isolation.user_namespace import Spaces
+
+        ids = take_range(f"{self._storage.root}/ids")
+        undo.append(lambda: os.close(ids.fd))
+        return ids, Spaces(self._launcher, [ids.maps])
 
     # ---- what is found and made first ----
 
@@ -271,6 +314,8 @@ class Starter:
         parts: Parts,
     ) -> Blueprint:
         key = (source.key, id(settings), parts.terminal_size, *_stamps(settings, source))
+        if parts.ids is not None:  # its ids are its own
+            return self._draw(container_id, settings, source, parts)
         known = self._blueprints.get(key)
         if known is not None and not parts.sourced.anonymous:
             return known[1]
@@ -302,6 +347,8 @@ class Starter:
             mounts=etc.mounts(scratch, taken) + list(parts.sourced.mounts),
             devices=parts.devices,
         )
+        if parts.ids is not None:
+            config["linux"] |= parts.ids.oci
         root = Root(
             lower=source.lower,
             directory=source.directory,
@@ -312,6 +359,7 @@ class Starter:
             # Nothing of a throw-away upper needs to reach the disk: overlayfs.rst, Volatile mount.
             overlay_options=("volatile",) if upper and settings.remove else (),
             flags=() if settings.privileged else ("nodev",),
+            idmap=parts.id_maps[parts.ids.maps] if parts.ids is not None else None,
         )
         situation = Situation(
             cgroups=view_of(cgroup, self.cgroup_host()),
@@ -320,7 +368,8 @@ class Starter:
             switch=settings.switch,
             init=settings.init,
             terminal_size=parts.terminal_size,
-            may_make_nodes=self._may_make_nodes,
+            may_make_nodes=self._may_make_nodes and parts.ids is None,
+            id_maps=parts.id_maps,
         )
         plan = compile(config, root, situation)
         first = plan.steps[0]
@@ -389,13 +438,14 @@ def _close(fds: tuple[int, ...]) -> None:
         os.close(fd)
 
 
-def _refuse_user_namespace(settings: Settings) -> None:
-    if settings.userns == "private":
-        raise UnsupportedError(
-            "a user namespace of the container's own is not there yet",
-            feature="--userns private",
-            hint="--userns host, which is the default",
-        )
+def _explained_ids(settings: Settings) -> dict[str, Any]:
+    """The ids that a user namespace would have, were nobody else there."""
+    if settings.userns != "private":
+        return {}
+    from newroot.isolation.id_ranges import first_range
+
+    ids = first_range()
+    return {"ids": ids, "id_maps": {ids.maps: "/proc/self/ns/user"}}
 
 
 def _stamps(settings: Settings, source: Source) -> tuple[object, ...]:

@@ -178,14 +178,46 @@ watch (int fd, int mark)
   return sys (__NR_epoll_ctl, launcher.events, EPOLL_ADD, fd, &event);
 }
 
-/* A child's place, -errno, or IN_CHILD in the child itself. */
 enum
 {
   IN_CHILD = -4096 /* no errno */
 };
 
+/* A clone with a copy of another mount namespace than ours; request.elsewhere says what the
+ * descriptors are.  What it finds mounted there it cannot take away or make writable when its
+ * user namespace is another: mount_namespaces(7), Restrictions.  A child that shares our memory,
+ * and nothing that setns changes, goes there and has it born as its sibling. */
+__attribute__ ((noinline)) static long
+clone_elsewhere (struct clone_args *args, const int *there, uint32_t count)
+{
+  static volatile long born;
+  struct clone_args brief
+      = { .flags = CLONE_VM | CLONE_VFORK | CLONE_FILES, .exit_signal = SIGCHLD };
+  args->flags |= CLONE_PARENT;
+  args->exit_signal = 0; /* that of the one in between: clone(2), CLONE_PARENT */
+  long between = sys (__NR_clone3, &brief, sizeof brief);
+  if (between == 0)
+    {
+      born = sys (__NR_setns, there[0], CLONE_NEWNS);
+      if (born >= 0)
+        born = sys (__NR_fchdir, there[1]);
+      if (born >= 0 && count > 2)
+        born = sys (__NR_setns, there[2], CLONE_NEWUSER);
+      if (born >= 0)
+        born = sys (__NR_clone3, args, sizeof *args);
+      if (born == 0)
+        return 0;
+      for (;;)
+        sys (__NR_exit_group, 0);
+    }
+  if (between > 0)
+    sys (__NR_wait4, between, NULL, 0, NULL);
+  return between < 0 ? between : born;
+}
+
+/* A child's place, -errno, or IN_CHILD in the child itself. */
 static long
-bear (uint64_t clone_flags)
+bear (uint64_t clone_flags, const int *there, uint32_t count)
 {
   int pidfd = -1;
   struct clone_args args = { .flags = clone_flags | CLONE_PIDFD,
@@ -194,7 +226,7 @@ bear (uint64_t clone_flags)
   int place = free_place ();
   if (place < 0)
     return place;
-  long pid = sys (__NR_clone3, &args, sizeof args);
+  long pid = count ? clone_elsewhere (&args, there, count) : sys (__NR_clone3, &args, sizeof args);
   if (pid <= 0)
     return pid == 0 ? IN_CHILD : pid;
   launcher.children[place] = (struct child){ pidfd, (int32_t)pid, -1 };
@@ -243,7 +275,7 @@ have_ready (uint64_t clone_flags)
     return;
   if (sys (__NR_socketpair, 1 /* AF_UNIX */, 5 /* SOCK_SEQPACKET */ | O_CLOEXEC, 0, doors) < 0)
     return;
-  long place = bear (clone_flags);
+  long place = bear (clone_flags, NULL, 0);
   if (place == IN_CHILD)
     be_ready (doors[1]);
   close_fd (&doors[1]);
@@ -256,10 +288,11 @@ have_ready (uint64_t clone_flags)
 static long
 start (const struct request *request, int *fds, size_t count)
 {
-  long place = take_ready (request, fds, count);
+  const int *there = fds + FD_FIXED + request->passed;
+  long place = request->elsewhere ? -EAGAIN : take_ready (request, fds, count);
   if (place < 0)
     {
-      place = bear (request->clone_flags);
+      place = bear (request->clone_flags, there, request->elsewhere);
       if (place == IN_CHILD)
         be_container (request, fds);
     }
@@ -280,8 +313,8 @@ request_is_sound (const struct request *request, long size, size_t fds)
   const uint64_t namespaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER
                               | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP;
   return size == sizeof *request && request->magic == REQUEST_MAGIC
-         && (request->clone_flags & ~namespaces) == 0 && fds >= FD_FIXED
-         && request->passed == fds - FD_FIXED;
+         && (request->clone_flags & ~namespaces) == 0 && fds >= FD_FIXED && request->elsewhere != 1
+         && request->elsewhere <= 3 && request->passed + request->elsewhere == fds - FD_FIXED;
 }
 
 /* One request; 0 when there is none left, -1 when there will be no more. */

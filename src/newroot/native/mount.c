@@ -193,25 +193,41 @@ held_tree (struct run *run, uint32_t place)
   return keep_fd (&run->trees[place - 1]);
 }
 
-/* Sixteen bytes at an offset: attributes to set and to clear, on the mounts below too. */
+/* The file of a user namespace: what is owned by an id inside of it is so on the disk. */
 static int
-set_attributes_below (struct run *run, int mount, const struct step *step, uint32_t offset)
+map_ids_of (struct run *run, int mount, const struct step *step, const char *path)
 {
-  uint64_t change[2];
+  int space CLEANUP_FD = (int)attempt (run, __NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+  if (space < 0)
+    return space;
+  struct mount_attr change = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)space };
+  return change_mount (run, mount, change, step->flags & IDMAP_RECURSIVE);
+}
+
+/* Three numbers at an offset: attributes to set and to clear, on the mounts below too; and
+ * the offset of a user namespace's path, or 0. */
+static int
+set_more (struct run *run, int mount, const struct step *step, uint32_t offset)
+{
+  uint64_t more[3];
   if (offset == 0)
     return 0;
-  if (step->size - offset < sizeof change)
+  if (step->size - offset < sizeof more)
     return -EINVAL;
-  memcpy (change, text_of (step, offset), sizeof change);
-  return change_mount (run, mount,
-                       (struct mount_attr){ .attr_set = change[0], .attr_clr = change[1] }, 1);
+  memcpy (more, text_of (step, offset), sizeof more);
+  if (more[2] >= step->size)
+    return -EINVAL;
+  int done = change_mount (run, mount,
+                           (struct mount_attr){ .attr_set = more[0], .attr_clr = more[1] }, 1);
+  if (done < 0 || more[2] == 0)
+    return done;
+  return map_ids_of (run, mount, step, text_of (step, (uint32_t)more[2]));
 }
 
 /* a: source on the host, b: target; x, y: attributes set and cleared, z: propagation;
- * c: attributes for the mounts below too; d: 1 + the place of a held tree, which is then
- * the source.  The target is made after the source's kind.  All attributes are set before
- * it is looked up, for by a second look another container may have put a symlink there
- * (CVE-2021-30465). */
+ * c: what set_more() reads; d: 1 + the place of a held tree, which is then the source.  The target
+ * is made after the source's kind.  All attributes are set before it is looked up, for by a second
+ * look another container may have put a symlink there (CVE-2021-30465). */
 int
 step_bind_mount (struct run *run, struct step *step)
 {
@@ -227,7 +243,7 @@ step_bind_mount (struct run *run, struct step *step)
     return target;
   done = set_attributes (run, mount, step);
   if (done >= 0)
-    done = set_attributes_below (run, mount, step, step->c);
+    done = set_more (run, mount, step, step->c);
   return done < 0 ? done : put (run, mount, target);
 }
 

@@ -86,14 +86,15 @@ enum op
 /* Flags of a step. */
 enum
 {
-  ON_HOST = 1,                /* the target is a path of the host, not below the new root */
-  MAKE_TARGET = 2,            /* make the target when it is missing */
-  IF_PRESENT = 4,             /* a missing target is no error */
-  RECURSIVE = 8,              /* bind: the mounts below the source too */
-  ATTR_RECURSIVE = 16,        /* attributes: on the mounts below too */
-  NO_SYMLINKS = 32,           /* no component of the target may be a symlink */
-  KEEP_GROUPS = 64,           /* user: setgroups is denied here, user_namespaces(7) */
-  PROPAGATION_RECURSIVE = 128 /* propagation: of the mounts below too */
+  ON_HOST = 1,                 /* the target is a path of the host, not below the new root */
+  MAKE_TARGET = 2,             /* make the target when it is missing */
+  IF_PRESENT = 4,              /* a missing target is no error */
+  RECURSIVE = 8,               /* bind: the mounts below the source too */
+  ATTR_RECURSIVE = 16,         /* attributes: on the mounts below too */
+  NO_SYMLINKS = 32,            /* no component of the target may be a symlink */
+  KEEP_GROUPS = 64,            /* user: setgroups is denied here, user_namespaces(7) */
+  PROPAGATION_RECURSIVE = 128, /* propagation: of the mounts below too */
+  IDMAP_RECURSIVE = 256        /* ids of the mounts below are mapped too */
 };
 
 /* Python -> launcher, one packet with the descriptors beside it: the fixed ones in this
@@ -120,7 +121,9 @@ struct request
   uint32_t magic;
   uint32_t flags;
   uint64_t clone_flags; /* CLONE_NEW*: the namespaces to be born in */
-  uint32_t reserved, passed;
+  /* Behind the descriptors that are passed, 0, 2 or 3 more: a mount namespace to have a copy
+   * of, a directory in it to start in, a user namespace to be born in. */
+  uint32_t elsewhere, passed;
 };
 
 /* newroot-init -> Python, on the report socket.  It is closed by a successful

@@ -361,6 +361,10 @@ def _source_is_dangling(f: Failure) -> str | None:
     return None if text is None or f.host.exists(f.step.source) else f"{f.step.source} -> {text}"
 
 
+def _mapped_source(f: Failure) -> str | None:
+    return f.step.source if isinstance(f.step, s.BindMount) and f.step.idmap is not None else None
+
+
 def _kinds_differ(f: Failure) -> str | None:
     assert isinstance(f.step, s.BindMount)
     if f.host.is_directory(f.step.source):
@@ -824,6 +828,16 @@ ROWS: tuple[Row, ...] = (
         cause="the source {found} does not exist",
         remedy="make it first; -v, unlike --mount, makes a missing directory",
         proof="open_tree(2)",
+    ),
+    Row(
+        name="ids-not-mapped",
+        steps=(s.BindMount,),
+        errors=("EINVAL", "EPERM"),
+        calls=("mount_setattr",),
+        find=_mapped_source,
+        cause="the file system of {found} does not map ids, or has them mapped already",
+        remedy="keep it on ext4, xfs or btrfs, or do without: --userns host, or no option idmap",
+        proof="mount_setattr(2), ERRORS and ID-mapped mounts; fs/namespace.c, can_idmap_mount",
     ),
     Row(
         name="bind-kinds-differ",

@@ -26,6 +26,7 @@ MOST_STEPS = 1024  #: MAX_STEPS
 
 ON_HOST, MAKE_TARGET, IF_PRESENT, RECURSIVE = 1, 2, 4, 8
 ATTR_RECURSIVE, NO_SYMLINKS, KEEP_GROUPS, PROPAGATION_RECURSIVE = 16, 32, 64, 128
+IDMAP_RECURSIVE = 256
 
 NAMESPACES: dict[str, int] = {
     "mount": k.CLONE_NEWNS,
@@ -198,10 +199,12 @@ def _bind_mount(step: s.BindMount, t: _Text) -> bytes:
     bits, recursive = propagation_bits(step.propagation) if step.propagation else (0, False)
     held = 0 if step.place is None else step.place + 1
     flags = _place(step) | (PROPAGATION_RECURSIVE if recursive else 0)
+    flags |= IDMAP_RECURSIVE if step.recursive_idmap else 0
     a, b = t.string(step.source), t.string(step.target)
     c = 0
-    if step.recursive_flags:
-        c = t.add(Struct("=QQ").pack(*attribute_bits(step.recursive_flags)), 8)
+    if step.recursive_flags or step.idmap is not None:
+        space = 0 if step.idmap is None else t.string(step.idmap)
+        c = t.add(Struct("=QQQ").pack(*attribute_bits(step.recursive_flags), space), 8)
     return _head(13, t, flags, a=a, b=b, c=c, d=held, x=set_, y=clear, z=bits)
 
 

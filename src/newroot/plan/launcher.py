@@ -326,6 +326,7 @@ class Launcher:
         passed: Sequence[int] = (),
         times: bool = False,
         more: bool = False,
+        elsewhere: Sequence[int] = (),
     ) -> Launch:
         """Start a process that carries out *plan* (encoded), born in *clone_flags*.
 
@@ -333,7 +334,9 @@ class Launcher:
         until the container is gone, whatever becomes of this process: a lock held through them is
         free only when nothing of the container runs any more.  All are still the caller's too.
         *times* asks for what each step takes.  *more* says that other launches like this one may
-        follow, so that it is worth having a process ready for the next.
+        follow, so that it is worth having a process ready for the next.  *elsewhere* are a mount
+        namespace to have a copy of, in place of ours, and a directory in it to start in; then
+        perhaps a user namespace to be born in.
         """
         memory = os.memfd_create("newroot-plan", os.MFD_CLOEXEC)
         report, their_report = _socket.socketpair(_socket.AF_UNIX, _PACKET, 0)
@@ -345,8 +348,9 @@ class Launcher:
                 # until it closes the socket, which is when the container has ended.
                 status.sendmsg([b"held"], _rights(held))
             flags = (WANT_TIMES if times else 0) | (WANT_NEXT if more else 0)
-            request = REQUEST.pack(REQUEST_MAGIC, flags, clone_flags, 0, len(passed))
-            fds = (memory, their_report.fileno(), their_status.fileno(), *stdio, *passed)
+            request = REQUEST.pack(REQUEST_MAGIC, flags, clone_flags, len(elsewhere), len(passed))
+            ours = memory, their_report.fileno(), their_status.fileno()
+            fds = (*ours, *stdio, *passed, *elsewhere)
             self._control.sendmsg([request], _rights(fds))
         except OSError as error:
             report.close()

@@ -315,6 +315,8 @@ def _bind_mount(step: s.BindMount) -> list[str]:
     source = quote(step.source)
     made = [f"make_as {source}"] if step.make_target and not step.on_host else []
     how = "--rbind" if step.recursive else "--bind"
+    if step.idmap is not None:
+        how += f" -o X-mount.idmap={quote(step.idmap)}"  # mount(8) of util-linux 2.39
     flags, below = ",".join(step.flags), ",".join(step.recursive_flags)
     return [
         *found,

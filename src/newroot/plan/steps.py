@@ -55,6 +55,8 @@ class MapIds(Step):
     gids: tuple[tuple[int, int, int], ...]
 
     def explain(self) -> str:
+        if not self.uids and not self.gids:
+            return "be root where ids are mapped already"
         return f"map uids {_ranges(self.uids)} and gids {_ranges(self.gids)}"
 
 
@@ -224,10 +226,14 @@ class BindMount(Step):
     on_host: bool = False
     make_target: bool = False
     place: int | None = None  #: of a HoldTree, whose clone is used
+    idmap: str | None = None  #: a user namespace: ids on this mount are as they are in there
+    recursive_idmap: bool = False
 
     def explain(self) -> str:
         below = tuple("r" + flag for flag in self.recursive_flags)
-        options = ",".join(self.flags + below + ((self.propagation,) if self.propagation else ()))
+        idmap = () if self.idmap is None else ("ridmap" if self.recursive_idmap else "idmap",)
+        propagation = (self.propagation,) if self.propagation else ()
+        options = ",".join((*self.flags, *below, *idmap, *propagation))
         return f"bind {self.source} on {self.target}" + (f" ({options})" if options else "")
 
 

@@ -43,6 +43,7 @@ class Options:
     recursive_flags: tuple[str, ...] = ()
     propagation: str | None = None
     bind: str | None = None  #: ``bind`` or ``rbind``
+    idmap: str | None = None  #: ``idmap`` or ``ridmap``
     data: tuple[str, ...] = ()
 
 
@@ -75,10 +76,12 @@ def split_options(options: list[str]) -> Options:
     flags: list[str] = []
     recursive: list[str] = []
     data: list[str] = []
-    propagation = bind = None
+    propagation = bind = idmap = None
     for option in options:
         if option in ("bind", "rbind"):
             bind = option
+        elif option in ("idmap", "ridmap"):
+            idmap = option
         elif option in _PROPAGATIONS:
             propagation = option
         elif option in ATTRIBUTES:
@@ -92,17 +95,24 @@ def split_options(options: list[str]) -> Options:
         recursive_flags=tuple(recursive),
         propagation=propagation,
         bind=bind,
+        idmap=idmap,
         data=tuple(data),
     )
 
 
 def mount_steps(
-    mount: dict[str, object], pointer: str, bundle: str, scratch: str, place: int | None = None
+    mount: dict[str, object],
+    pointer: str,
+    bundle: str,
+    scratch: str,
+    place: int | None = None,
+    idmap: str | None = None,
 ) -> tuple[s.Step, ...]:
     """The steps for one entry of ``mounts``.
 
     *bundle* is what a relative source is relative to; *scratch* the directory that vanishes with
-    the container; *place* where ``hold_steps`` holds a shared bind's source.
+    the container; *place* where ``hold_steps`` holds a shared bind's source; *idmap* a user
+    namespace that its ids are mapped by.
 
     Raises SpecError with *pointer* when the entry is not what the specification allows.
     """
@@ -114,7 +124,9 @@ def mount_steps(
     source = str(mount.get("source") or type_)
     why = _WHY.get(type_, "")
     if options.bind or type_ == "bind":
-        return _bind_steps(options, source, target, pointer, bundle, place)
+        return _bind_steps(options, source, target, pointer, bundle, place, idmap)
+    if idmap is not None or options.idmap:
+        raise SpecError("only a bind mount has an id map", pointer=f"{pointer}/options")
     if type_ == "overlay":
         return _overlay_steps(options, target, pointer, f"{scratch}/{pointer.rsplit('/', 1)[-1]}")
     if not type_:
@@ -134,8 +146,16 @@ def mount_steps(
 
 
 def _bind_steps(
-    options: Options, source: str, target: str, pointer: str, bundle: str, place: int | None
+    options: Options,
+    source: str,
+    target: str,
+    pointer: str,
+    bundle: str,
+    place: int | None,
+    idmap: str | None,
 ) -> tuple[s.Step, ...]:
+    if options.idmap and idmap is None:
+        raise SpecError(f"the option {options.idmap} without a map", pointer=f"{pointer}/options")
     if options.data:
         unknown = options.data[0]
         raise SpecError(f"a bind mount has no option {unknown!r}", pointer=f"{pointer}/options")
@@ -148,6 +168,8 @@ def _bind_steps(
         propagation=options.propagation,
         make_target=True,
         place=place,
+        idmap=idmap,
+        recursive_idmap=options.idmap == "ridmap",
         why="what is bound before the old root goes, stays",
     )
     return (bind,)

@@ -8,12 +8,13 @@ namespace, so when its last process dies nothing is left to unmount.
     <scratch>/root            the root is mounted here
     <scratch>/upper, work     what the container writes, where it is to be forgotten
     <scratch>/<file>          files that are bound into the root: hosts, hostname, resolv.conf
+    <scratch>/layers, own     the lower directories, and the one above upper and work, with an idmap
 """
 
 from __future__ import annotations
 
 from newroot.plan import steps as s
-from newroot.record import record
+from newroot.record import record, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Root:
     files: tuple[tuple[str, bytes], ...] = ()  #: made in the scratch directory
     overlay_options: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()  #: of the root's mount: nodev, …
+    idmap: str | None = None  #: a user namespace: on the disk all ids are as they are in there
     propagation: str = "rslave"  #: of the whole namespace, towards the host
 
 
@@ -76,11 +78,13 @@ def assemble(root: Root) -> tuple[s.Step, ...]:
 
 
 def _overlay(root: Root, at: str) -> tuple[s.Step, ...]:
-    upper, work = root.upper, root.work
     made: tuple[s.Step, ...] = ()
+    if root.idmap is not None:
+        made, root = _mapped(root, root.idmap)
+    upper, work = root.upper, root.work
     if upper is None or work is None:
         upper, work = f"{root.scratch}/upper", f"{root.scratch}/work"
-        made = tuple(
+        made += tuple(
             s.MakeDir(target=path, on_host=True, why="what is written is forgotten at the end")
             for path in (upper, work)
         )
@@ -96,13 +100,45 @@ def _overlay(root: Root, at: str) -> tuple[s.Step, ...]:
     return (*made, overlay)
 
 
+def _mapped(root: Root, idmap: str) -> tuple[tuple[s.Step, ...], Root]:
+    """The same root from binds with mapped ids: an overlay cannot be mapped, its layers can."""
+    lower = tuple(f"{root.scratch}/layers/{n}" for n in range(len(root.lower)))
+    pairs = list(zip(root.lower, lower, strict=True))
+    changed = replace(root, lower=lower)
+    if root.upper is not None and root.work is not None:
+        above, own = root.upper.rpartition("/")[0], f"{root.scratch}/own"
+        names = (path.rpartition("/")[2] for path in (root.upper, root.work))
+        upper, work = (f"{own}/{name}" for name in names)
+        changed = replace(changed, upper=upper, work=work)
+        pairs.append((above, own))
+    made = tuple(
+        s.BindMount(
+            source=source,
+            target=target,
+            recursive=False,
+            on_host=True,
+            make_target=True,
+            idmap=idmap,
+            why="what root owns on the disk is owned by root in there",
+        )
+        for source, target in pairs
+    )
+    return made, changed
+
+
 def _bind(root: Root, at: str) -> tuple[s.Step, ...]:
     if root.directory is None:
         return ()
     why = "the directory as it is; a root must be a mount point (pivot_root(2))"
     # What is mounted in the directory comes along, and no node is to work there either.
     bind = s.BindMount(
-        source=root.directory, target=at, recursive_flags=root.flags, on_host=True, why=why
+        source=root.directory,
+        target=at,
+        recursive_flags=root.flags,
+        on_host=True,
+        idmap=root.idmap,
+        recursive_idmap=root.idmap is not None,
+        why=why,
     )
     return (bind,)
 

@@ -52,7 +52,7 @@ def test_every_word_reaches_its_field() -> None:
             "pid": "host",
             "ipc": "private",
             "cgroupns": "host",
-            "userns": "private",
+            "userns": "host",
             "switch": "move",
             "volume": ["data:/data"],
             "mount": ["type=tmpfs,target=/t"],
@@ -87,7 +87,7 @@ def test_every_word_reaches_its_field() -> None:
     assert settings.devices[0].container_path == "/dev/f"
     assert settings.no_new_privileges
     assert (settings.seccomp, settings.unmasked) == ("unconfined", ("ALL",))
-    assert (settings.pid, settings.cgroupns, settings.userns) == ("host", "host", "private")
+    assert (settings.pid, settings.cgroupns, settings.userns) == ("host", "host", "host")
     assert settings.switch == "move"
     assert [mount.target for mount in settings.mounts] == ["/data", "/t", "/u"]
 
@@ -192,3 +192,14 @@ def test_a_root_that_was_chosen_has_its_state_within() -> None:
     assert default_run_root({}, 0, "/x") == "/x/run"
     assert default_run_root({"NEWROOT_ROOT": "/x"}, 0, "/x") == "/x/run"
     assert default_run_root({"NEWROOT_RUN_ROOT": "/y"}, 0, "/x") == "/y"
+
+
+@pytest.mark.parametrize("field", ["network", "pid", "ipc", "cgroupns"])
+def test_a_user_namespace_goes_with_no_namespace_of_the_host_s(field: str) -> None:
+    with pytest.raises(UsageError, match=f"userns=private and {field}=host"):
+        check(Settings(userns="private", **{field: "host"}))
+
+
+def test_a_user_namespace_has_no_privileges_to_give() -> None:
+    with pytest.raises(UsageError, match="userns=private and privileged"):
+        check(Settings(userns="private", privileged=True))
