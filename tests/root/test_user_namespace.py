@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import textwrap
@@ -294,7 +295,7 @@ def test_kill_9_of_the_owner_leaves_nothing(root: Path, tmp_path: Path) -> None:
         from newroot.engine import Engine
         engine = Engine(sys.argv[1])
         process = engine.popen("busybox", ["sleep", "1000"], userns="private")
-        print(process.pid, flush=True)
+        print(process.pid, engine._get_launcher().pid, flush=True)
         sys.stdin.read()
     """)
     owner = subprocess.Popen(
@@ -303,17 +304,16 @@ def test_kill_9_of_the_owner_leaves_nothing(root: Path, tmp_path: Path) -> None:
     assert owner.stdin is not None
     assert owner.stdout is not None
     with owner:
-        pid = int(owner.stdout.readline())
-        fd = os.pidfd_open(pid)
+        pids = map(int, owner.stdout.readline().split())
+        fds = [os.pidfd_open(pid) for pid in pids]
         owner.kill()
-        import select
-
-        ended = select.select([fd], [], [], 10)[0]
-        os.close(fd)
+        ended = [select.select([fd], [], [], 10)[0] for fd in fds]
+        for fd in fds:
+            os.close(fd)
     with Engine(root) as engine:
         said = _say(engine, "cat /proc/self/uid_map")
 
-    assert ended, "THE CONTAINER OUTLIVED ITS OWNER"
+    assert all(ended), "THE CONTAINER OUTLIVED ITS OWNER"
     assert said.split()[1] == str(first_range().uid), "THE RANGE OF A DEAD CONTAINER IS STILL TAKEN"
     assert not [m for m in read_mounts() if str(root) in m.mount_point]
 

@@ -7,7 +7,6 @@ each, for that is how mount_setattr(2) is told of a map, and tells ``compile()``
 from __future__ import annotations
 
 from newroot.errors import SpecError
-from newroot.linux import idmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +59,8 @@ def _maps(holder: dict[str, Any], pointer: str) -> IdMaps | None:
 
 
 def _ranges(holder: dict[str, Any], key: str, pointer: str) -> Ranges:
+    from newroot.linux import idmap
+
     maps = idmap.from_oci(holder.get(key), pointer=f"{pointer}/{key}")
     if not maps:
         raise SpecError("missing: users and groups are mapped together", pointer=f"{pointer}/{key}")
