@@ -8,7 +8,6 @@ import select
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -16,14 +15,12 @@ from typing import Any
 import pytest
 
 from newroot.engine import Engine
-from newroot.errors import NewrootError, StepError, UsageError
+from newroot.errors import StepError, UsageError
 from newroot.isolation.id_ranges import first_range
 from newroot.linux.mountinfo import read_mounts
 from newroot.testing import needs
 
 pytestmark = needs("root", "overlay", "busybox")
-
-LeavesNothing = Callable[..., None]
 
 
 def _say(engine: Engine, script: str, **words: Any) -> str:
@@ -279,14 +276,23 @@ def test_the_root_is_entered_by(engine: Engine, switch: str) -> None:
     assert _say(engine, "id -u", switch=switch) == "0\n"
 
 
-@pytest.mark.usefixtures("leaves_nothing")
 def test_nothing_is_left(engine: Engine) -> None:
+    _say(engine, "true")
+    launcher = engine._get_launcher().pid
+    before = len(os.listdir("/proc/self/fd")), len(os.listdir(f"/proc/{launcher}/fd"))
     for _ in range(3):
-        _say(engine, "true")
-    with pytest.raises(NewrootError):
-        engine.run("busybox", ["true"], userns="private", volumes=["/dev/null/x:/x"])
+        _say(engine, "true", volumes={"data": "/v"}, upper="disk")
+    with pytest.raises(StepError):  # outside
+        _say(engine, "true", rootfs="/sys/kernel")
+    with pytest.raises(StepError):  # inside
+        _say(engine, "true", tmpfs="/bin/busybox/x")
     with pytest.raises(UsageError):
-        engine.run("busybox", ["true"], userns="private", pid="host")
+        _say(engine, "true", pid="host")
+    after = len(os.listdir("/proc/self/fd")), len(os.listdir(f"/proc/{launcher}/fd"))
+
+    assert after == before
+    assert Path(f"/proc/{launcher}/task/{launcher}/children").read_text() == ""
+    assert os.listdir(engine.run_root) == os.listdir(f"{engine.root}/containers") == []
 
 
 def test_kill_9_of_the_owner_leaves_nothing(root: Path, tmp_path: Path) -> None:
