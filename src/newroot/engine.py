@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from newroot.container.foreground import OnTimes
     from newroot.container.process import Process, Result
     from newroot.container.records import Container
-    from newroot.images.store import Removed
+    from newroot.images.registry.progress import OnProgress
+    from newroot.images.registry.push import Pushed
+    from newroot.images.store import Image, Removed
 
 
 #: The engines of this process, for the child of a fork: weak references.
@@ -252,6 +254,67 @@ class Engine:
         """No longer end *process* with the engine: it has ended, or is the caller's to end."""
         self._processes.discard(process)
 
+    # ---- registries ----
+
+    def pull(
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        tls_verify: bool | None = None,
+        authfile: str | None = None,
+        cert_dir: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Image:
+        """Fetch an image from its registry, unless it is here and unchanged, and return it.
+
+        Names, mirrors and credentials are as Docker's and podman's files have them; *username*
+        and *password* go before.  *platform* is ``linux/arm64`` and the like, by default this
+        machine's.  *tls_verify* False allows plain HTTP and unverified TLS.  *on_progress* is
+        called from other threads, by one at a time (``newroot.images.registry.progress``).
+
+        On any failure the store is as it was, but for parts of blobs that the next pull goes on
+        from.  Raises UsageError, RegistryError, ImageError and its kin.
+        """
+        from newroot.images.registry.client import Access
+        from newroot.images.registry.pull import pull_image
+
+        access = Access(
+            tls_verify=tls_verify, authfile=authfile, cert_dir=cert_dir,
+            username=username, password=password,
+        )  # fmt: skip
+        return pull_image(
+            self.images, reference, platform=platform, access=access, on_progress=on_progress
+        )
+
+    def push(
+        self,
+        name: str,
+        destination: str | None = None,
+        *,
+        tls_verify: bool | None = None,
+        authfile: str | None = None,
+        cert_dir: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Pushed:
+        """Send the image *name* to where its name says, or to *destination*.
+
+        The arguments are those of ``pull()``.  Raises NotFound, UsageError, RegistryError,
+        ImageError; what the registry has taken by then it may keep.
+        """
+        from newroot.images.registry.client import Access
+        from newroot.images.registry.push import push_image
+
+        access = Access(
+            tls_verify=tls_verify, authfile=authfile, cert_dir=cert_dir,
+            username=username, password=password,
+        )  # fmt: skip
+        return push_image(self.images, name, destination, access=access, on_progress=on_progress)
+
     # ---- what is there ----
 
     def containers(self) -> tuple[Container, ...]:
@@ -319,15 +382,17 @@ class Engine:
         image: str | None = None,
         rootfs: str | None = None,
         on_times: OnTimes | None = None,
+        fetch: Callable[[str], str] | None = None,
     ) -> int:
         """Run a container on this process's own streams; return Docker's exit code for it.
 
+        An image that is not here is first asked of *fetch*, which brings it and returns its name.
         Signals are forwarded.  With a terminal, this process's own is raw meanwhile.
         *on_times* is told what each step of the start took.
         """
         from newroot.container.foreground import run_foreground
 
-        source = self._source(image, rootfs)
+        source = self._source(image, rootfs, fetch)
         return run_foreground(self._starter, settings, source, on_times)
 
     def explain(
@@ -340,7 +405,9 @@ class Engine:
 
     # ---- sources ----
 
-    def _source(self, image: str | None, rootfs: str | None) -> Source:
+    def _source(
+        self, image: str | None, rootfs: str | None, fetch: Callable[[str], str] | None = None
+    ) -> Source:
         check_source(image, rootfs)
         if rootfs is not None:
             return self._directory(rootfs)
@@ -350,7 +417,10 @@ class Engine:
         known = self._sources.get(image)
         if known is not None and now is not None and known[0] == now:
             return known[1]
-        found = self.images.get(image)
+        found = self.images.find(image) if fetch is not None else self.images.get(image)
+        if found is None:
+            assert fetch is not None
+            return self._source(fetch(image), None)
         source = Source(
             lower=found.layers,
             image=read_run_config(found.config.get("config") or {}),

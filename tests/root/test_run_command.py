@@ -66,7 +66,7 @@ def containers(root: Path) -> list[str]:
         (["busybox", "true"], 0),
         (["busybox", "sh", "-c", "exit 3"], 3),
         (["--nosuchflag", "busybox", "true"], 125),
-        (["nosuchimage", "true"], 125),
+        (["--pull", "never", "nosuchimage", "true"], 125),
         (["--rootfs", "/nosuchdirectory", "true"], 125),
         (["--mount", "type=bind,source=/nosuch,target=/x", "busybox", "true"], 125),
         (["--memory", "1", "busybox", "true"], 125),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from newroot.cli.flags import Parsed
     from newroot.cli.verbs import Context
     from newroot.container.foreground import OnTimes
+    from newroot.engine import Engine
 
 _NAMESPACE = ("private", "host")
 
@@ -32,13 +33,34 @@ def _run(parsed: Parsed, context: Context) -> int:
     from newroot.engine import Engine
 
     with Engine(root=context.root, run_root=context.run_root) as engine:
+        policy = parsed.text("pull") or "missing"
+        if image is not None and policy == "always":
+            image = _fetch(engine, image, parsed)
         if parsed.is_set("explain"):
             print(engine.explain(settings, image=image, rootfs=rootfs), end="")
             return 0
         code: int = engine.run_foreground(
-            settings, image=image, rootfs=rootfs, on_times=_timeline(parsed.text("timeline"))
+            settings,
+            image=image,
+            rootfs=rootfs,
+            on_times=_timeline(parsed.text("timeline")),
+            fetch=None if policy == "never" else lambda name: _fetch(engine, name, parsed),
         )
         return code
+
+
+def _fetch(engine: Engine, image: str, parsed: Parsed) -> str:
+    """Bring an image that is not here; its name in the store."""
+    from newroot.cli.pull import fetch_for_run
+
+    return fetch_for_run(
+        engine,
+        image,
+        platform=parsed.text("platform"),
+        tls_verify={None: None, "true": True, "false": False}[parsed.text("tls_verify")],
+        quiet=parsed.is_set("quiet"),
+        always=parsed.text("pull") == "always",
+    )
 
 
 def _timeline(path: str | None) -> OnTimes | None:
@@ -84,7 +106,10 @@ def _check_terminal() -> None:
 
 
 #: Flags that say how to run, not what.
-_NOT_SETTINGS = frozenset(("rootfs", "explain", "timeline", "root", "run_root", "debug", "help"))
+_NOT_SETTINGS = frozenset(
+    ("rootfs", "pull", "platform", "tls_verify", "quiet", "explain", "timeline", "root",
+     "run_root", "debug", "help")
+)  # fmt: skip
 
 _PROCESS = "Process"
 _FILES = "Files"
@@ -116,6 +141,13 @@ _FLAGS = (
 
     Flag(name="rootfs", metavar="DIR[:O]", completes="directory", group=_FILES,
          help="Use this directory, not an image; with :O what is changed is thrown away"),
+    Flag(name="pull", metavar="WHEN", choices=("always", "missing", "never"), group=_FILES,
+         help="Fetch the image always, when it is missing (unless told otherwise), or never"),
+    Flag(name="platform", metavar="OS/ARCH[/VARIANT]", group=_FILES,
+         help="The platform of an image that is fetched"),
+    Flag(name="tls-verify", metavar="true|false", choices=("true", "false"), group=_FILES,
+         help="Want TLS that can be trusted of the registry, or take what comes"),
+    Flag(name="quiet", short="q", group=_FILES, help="Do not show how the image comes"),
     Flag(name="upper", metavar="WHERE", choices=("disk", "memory"), group=_FILES,
          help="Keep what the container writes on disk, or in memory and forget it"),
     Flag(name="read-only", group=_FILES, help="Mount the container's root read-only"),

@@ -24,6 +24,7 @@ ASKED = {
     *("pids-limit", "cpuset-cpus", "ulimit", "cap-add", "cap-drop", "privileged", "security-opt"),
     *("network", "pid", "ipc", "uts", "cgroupns", "userns", "sysctl", "device", "stop-signal"),
     *("switch", "explain", "timeline", "rootfs"),
+    *("pull", "platform", "quiet q", "tls-verify"),  # where a missing image comes from
     "upper",  # ours: where what is written goes
 }
 

@@ -12,7 +12,7 @@ import hashlib
 from newroot.errors import DigestMismatch, ImageError, RegistryError, SizeMismatch, UsageError
 from newroot.images.registry.auth import Authorizer
 from newroot.images.registry.credentials import find_credentials
-from newroot.images.registry.http import Http
+from newroot.images.registry.http import Http, origin
 from newroot.oci import json
 from newroot.oci.image import INDEXES, MANIFESTS, Descriptor
 from newroot.record import record
@@ -138,9 +138,16 @@ class Repository:
     # ── requests ─────────────────────────────────────────────────────────────────────────────
 
     def url(self, path: str) -> str:
+        return f"{self._base()}{self.endpoint.path}/{path}"
+
+    def _base(self) -> str:
         host = _HUB_HOST if self.endpoint.host == _HUB else self.endpoint.host
         scheme = self._connections.scheme(host, insecure=self._insecure)
-        return f"{scheme}://{host}/v2/{self.endpoint.path}/{path}"
+        return f"{scheme}://{host}/v2/"
+
+    def ping(self) -> Response:
+        """Ask the registry itself: 200 says that it knows us."""
+        return self._send("GET", self._base(), "")
 
     def send(
         self,
@@ -154,15 +161,29 @@ class Repository:
     ) -> Response:
         """Send a request to this repository, saying who we are when that is asked."""
         scope = f"repository:{self.endpoint.path}:{actions}{more_scope}"
+        return self._send(method, url, scope, headers, body)
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        scope: str,
+        headers: Mapping[str, str] | None = None,
+        body: Body = None,
+    ) -> Response:
+        same_host = origin(url) == origin(self._base())
         for _ in range(3):
-            sent = self._authorizer.header(scope)
+            # An upload may lead to another host, which is not to see who we are.
+            sent = self._authorizer.header(scope) if same_host else None
             with_auth = dict(headers or {})
             if sent is not None:
                 with_auth["Authorization"] = sent
             response = self.http.request(
                 method, url, headers=with_auth, body=body, insecure=self._insecure
             )
-            if response.status != 401 or not self._authorizer.answer(response, scope, sent=sent):
+            if response.status != 401 or not same_host:
+                return response
+            if not self._authorizer.answer(response, scope, sent=sent):
                 return response
             response.discard()
             if self._authorizer.header(scope) == sent:

@@ -23,9 +23,9 @@ from newroot.version import VERSION
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import IO
+    from typing import Any
 
-    Body = bytes | Callable[[], IO[bytes]] | None
+    Body = bytes | Callable[[], Any] | None
 
 USER_AGENT = f"newroot/{VERSION}"
 _CONNECT_TIMEOUT_S = 20
