@@ -12,7 +12,7 @@ import pytest
 import newroot
 
 PARENT = str(Path(newroot.__file__).parent.parent)
-ROOMS_WITH_A_DOOR = ["newroot", "newroot.testing"]
+ROOMS_WITH_A_DOOR = ["newroot", "newroot.observe", "newroot.testing"]
 
 
 def _run_isolated(program: str) -> str:

@@ -82,3 +82,37 @@ def age_of(timestamp: str) -> str:
         then = then.replace(tzinfo=UTC)
     seconds = (datetime.now(UTC) - then).total_seconds()
     return f"{human_age(max(seconds, 0))} ago"
+
+
+def printable(text: str) -> str:
+    """*text* with what is no letter, mark or space written as Python would: ``\\n``, ``\\x1b``."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def cut(text: str, most: int) -> str:
+    """*text*, its end left out when it has more than *most* characters; 0 is no limit."""
+    return text if not most or len(text) <= most else f"{text[: max(most - 1, 0)]}…"
+
+
+def terminal_width() -> int:
+    """The columns of the terminal that standard output is; 0 when it is none."""
+    import os
+
+    try:
+        return os.get_terminal_size(1).columns
+    except OSError:
+        return 0
+
+
+def print_fitted(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """As ``print_table``, the last column cut where a terminal ends."""
+    table = [tuple(headings), *(tuple(map(printable, row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    used = sum(widths[:-1]) + 3 * (len(widths) - 1)
+    width = terminal_width()
+    room = max(width - used, 12) if width else 0
+    for row in table:
+        cells = [cell.ljust(size) for cell, size in zip(row[:-1], widths, strict=False)]
+        print("   ".join([*cells, cut(row[-1], room)]).rstrip())

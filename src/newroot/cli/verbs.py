@@ -46,6 +46,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "volume inspect": ("volume:INSPECT", "Show what is known of volumes, as JSON", "Volumes"),
     "volume rm": ("volume:REMOVE", "Remove volumes", "Volumes"),
     "volume prune": ("volume:PRUNE", "Remove volumes that no container uses", "Volumes"),
+    "ns": ("ns:NS", "Show the namespaces of this host and who is in them", "Looking"),
+    "mounts": ("mounts:MOUNTS", "Show what a process or container sees mounted", "Looking"),
     "version": ("version:VERSION", "Show the versions of newroot and what it runs on", "About"),
     "help": ("help:HELP_VERB", "Show the help of a verb", "About"),
 }
