@@ -137,8 +137,14 @@ def describe(path: str, status: os.stat_result) -> tuple[object, ...]:
     }
     times = None if os.path.basename(path) in ("rootfs", "merged") else status.st_mtime_ns
     return (
-        oct(status.st_mode), status.st_uid, status.st_gid, status.st_rdev, times, content, xattrs,
-    )  # fmt: skip
+        oct(status.st_mode),
+        status.st_uid,
+        status.st_gid,
+        status.st_rdev,
+        times,
+        content,
+        xattrs,
+    )
 
 
 @contextlib.contextmanager
