@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from differential.comparison import Comparison
 from differential.views import PURE_CGROUP2, Host, Kit, Runtime, remove_cgroups
 
 HERE = Path(__file__).parent
@@ -67,3 +68,11 @@ def crun(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
     source = HERE.parent.parent / "bench/memlock_shim.c"
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", shim, source, "-ldl"], check=True)
     return Runtime("crun", ("crun",), {"LD_PRELOAD": str(shim)})
+
+
+@pytest.fixture(scope="session")
+def comparison(
+    kit: Kit, host: Host, pure_host: Host, newroot_oci: Runtime, runc: Runtime, crun: Runtime
+) -> Comparison:
+    """Ours beside runc, and beside crun where there is cgroup v2 alone, as crun 1.8 wants it."""
+    return Comparison(kit, newroot_oci, {"runc": (runc, host), "crun": (crun, pure_host)})

@@ -17,6 +17,7 @@ from engines import Box, Done, busybox_archive, wait_until
 
 from newroot.testing.needs import needs
 
+pytest.importorskip("newroot.cli.oci.create")
 pytestmark = [needs("root", "overlay", "busybox", "podman"), pytest.mark.timeout(120)]
 
 IMAGE = "localhost/busybox:latest"
@@ -306,7 +307,7 @@ def test_stats_and_update(podman: Podman) -> None:
             "watched",
             "sh",
             "-c",
-            "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; :",
+            "cd /sys/fs/cgroup; cat memory.max memory/memory.limit_in_bytes 2>/dev/null; :",
         ).stdout
     )
     podman("rm", "-f", "-t0", "watched")

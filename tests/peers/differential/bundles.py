@@ -11,6 +11,7 @@ In a config ``@BUNDLE@`` is the bundle's directory and ``@PID@`` the test's proc
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +74,7 @@ class Case:
     peer: str | None = "runc"
     expect: Mapping[str, str] = field(default_factory=dict)
     words: tuple[str, ...] = ()  #: a refusal says these: newroot's own
+    table: str = ""  #: the file that has it
 
     def config(self) -> Config:
         """The whole config.json."""
@@ -105,6 +107,7 @@ def case(
         peer=peer,
         expect={**(expect or {}), **(REFUSED if refused is not None else {})},
         words=(refused,) if refused else (),
+        table=sys._getframe(1).f_globals["__name__"].rpartition("cases_")[2],
     )
 
 

@@ -1,0 +1,22 @@
+"""The same bundles through newroot-oci and a peer, seen from inside: what must be refused.
+
+pytest tests/peers/test_bundles_invalid.py -k NAME
+"""
+
+from __future__ import annotations
+
+import pytest
+from differential.comparison import Comparison, names_of, waits
+
+from newroot.testing.needs import needs
+
+pytestmark = [needs("root", "gcc", "runc", "crun"), pytest.mark.timeout(60)]
+
+
+@pytest.mark.parametrize("name", names_of("invalid"))
+def test_the_view_is_the_peer_s(
+    comparison: Comparison, name: str, request: pytest.FixtureRequest
+) -> None:
+    if waits(name):
+        request.applymarker(pytest.mark.xfail(strict=False))
+    comparison.check(name)
