@@ -53,6 +53,12 @@ def _init(self: Any, **values: object) -> None:
         raise TypeError(f"{type(self).__name__}: unknown field {unknown!r}")
 
 
+def fields_of(kind: type[Any]) -> tuple[str, ...]:
+    """The names of a record class's fields, in their order."""
+    names: tuple[str, ...] = kind._fields
+    return names
+
+
 def values_of(record: Any) -> tuple[object, ...]:
     """The values of a record's fields, in their order."""
     return tuple(map(record.__dict__.__getitem__, record._fields))

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from newroot.linux import constants as k
-from newroot.plan import encode, launcher
+from newroot.plan import encode, keep, launcher
 from newroot.plan import steps as s
 from newroot.plan.mountflags import ATTRIBUTES, PROPAGATIONS
 from newroot.testing import needs, require
@@ -58,6 +58,13 @@ LAYOUTS: dict[str, tuple[list[str], struct.Struct]] = {
         ["magic", "flags", "clone_flags", "elsewhere", "passed"],
         launcher.REQUEST,
     ),
+    "struct keep": (
+        [
+            *("magic", "flags", "clone_flags", "policy", "most_restarts"),
+            *("log_files", "reserved", "log_bytes"),
+        ],
+        keep.KEEP,
+    ),
     "struct report": (["kind", "index", "error", "call", "log"], launcher.REPORT),
     "struct status": (
         ["kind", "pid", "code", "value", "user_us", "system_us", "max_rss_kib"],
@@ -77,7 +84,19 @@ NUMBERS: dict[str, int] = {
         )
     },
     "REQUEST_MAGIC": launcher.REQUEST_MAGIC,
+    **{
+        name: getattr(keep, name)
+        for name in (
+            *("KEEP_MAGIC", "KEEP_TERMINAL", "KEEP_STDIN", "KEEP_STDIN_ONCE", "KEEP_PLAIN"),
+            *("RESTART_NO", "RESTART_ON_FAILURE", "RESTART_ALWAYS"),
+        )
+    },
+    **{
+        f"MONITOR_{name}": getattr(keep, name)[0]
+        for name in ("INPUT", "CLOSE", "SIZE", "STOP", "ERRORS", "OUTPUT", "END")
+    },
     "WANT_TIMES": launcher.WANT_TIMES,
+    "WANT_KEPT": launcher.WANT_KEPT,
     "WANT_NEXT": launcher.WANT_NEXT,
     "FD_MAX - FD_FIXED": launcher.MOST_PASSED,
     **{
@@ -142,9 +161,10 @@ def test_no_flag_of_c_is_unknown_here() -> None:
     known = {*NUMBERS, "FD_MAX", "FD_FIXED", "FD_PLAN", "STEP_COUNT"}
 
     fds = {"FD_REPORT", "FD_STATUS", "FD_STDIN", "FD_STDOUT", "FD_STDERR"}
+    kept = {"KEEP_PLAN", "KEEP_DIRECTORY", "KEEP_RUN_DIRECTORY", "KEEP_LISTENER", "KEEP_FIXED"}
     steps = {_op_name(kind) for kind in encode.ENCODERS}
 
-    assert set(names) - known - fds - steps == set()
+    assert set(names) - known - fds - kept - steps == set()
 
 
 def _op_name(kind: type[s.Step]) -> str:

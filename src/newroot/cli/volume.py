@@ -8,7 +8,7 @@ from newroot.cli.failures import each
 from newroot.cli.flags import Flag, Positional, Verb
 from newroot.cli.output import JSON_FORMAT, LIST_FORMATS, print_json, print_table
 from newroot.cli.verbs import VERBS
-from newroot.errors import UsageError
+from newroot.container.labels import read_labels
 from newroot.rootfs.volumes import VolumeStore
 
 TYPE_CHECKING = False
@@ -21,17 +21,10 @@ if TYPE_CHECKING:
 
 
 def _create(parsed: Parsed, context: Context) -> int:
-    labels = dict(map(_label, parsed.texts("label")))
+    labels = dict(read_labels((), parsed.texts("label")))
     name = parsed.positionals[0] if parsed.positionals else None
     print(VolumeStore(context.root).create(name, labels=labels).name)
     return 0
-
-
-def _label(text: str) -> tuple[str, str]:
-    name, _, value = text.partition("=")
-    if not name:
-        raise UsageError(f"invalid label {text!r}", hint="NAME=VALUE")
-    return name, value
 
 
 def _list(parsed: Parsed, context: Context) -> int:

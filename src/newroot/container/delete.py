@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from time import monotonic, sleep
 
+from newroot.container import attach
 from newroot.errors import WrongStatus
 from newroot.linux.processes import send_signal
 
@@ -75,6 +76,7 @@ def _running(container_id: str) -> WrongStatus:
 
 
 def _kill(storage: ContainerStorage, container_id: str) -> None:
+    attach.tell(storage, container_id, attach.STOP)
     state = storage.state(container_id)
     pid = state.get("pid")  # not there yet while it is being started
     if isinstance(pid, int):

@@ -24,6 +24,7 @@ class Sourced:
     mounts: tuple[dict[str, Any], ...] = ()
     holds: tuple[int, ...] = ()  #: descriptors that keep the volumes from being removed
     anonymous: tuple[str, ...] = ()  #: volumes that go with a container that is removed
+    named: tuple[Mount, ...] = ()  #: as they were asked for, each volume by its name
 
 
 _NOTHING = Sourced()
@@ -42,28 +43,36 @@ def find_sources(
     mounts: list[dict[str, Any]] = []
     holds: list[int] = []
     anonymous: list[str] = []
+    all_named: list[Mount] = []
     try:
         for mount in asked:
+            named = mount
             if mount.type == "volume":
                 named = mount if mount.source else replace(mount, source=os.urandom(32).hex())
                 if named is not mount:
                     anonymous.append(str(named.source))
                 if make:
                     holds.append(volumes.hold(str(named.source), anonymous=named is not mount))
-                data = _volume(named, source, volumes, make)
-                found = oci_mount(named, data, nodev=not settings.privileged)
+                found = oci_mount(
+                    named, _volume(named, source, volumes, make), nodev=not settings.privileged
+                )
                 if settings.userns == "private":
                     # What it holds belongs to ids of containers, whichever theirs are out here.
                     found["options"].append("idmap")
-                mounts.append(found)
             else:
-                checked = _checked(mount, make)
-                mounts.append(oci_mount(mount, checked, nodev=not settings.privileged))
+                found = oci_mount(mount, _checked(mount, make), nodev=not settings.privileged)
+            all_named.append(named)
+            mounts.append(found)
     except BaseException:
         for fd in holds:
             os.close(fd)
         raise
-    return Sourced(mounts=tuple(mounts), holds=tuple(holds), anonymous=tuple(anonymous))
+    return Sourced(
+        mounts=tuple(mounts),
+        holds=tuple(holds),
+        anonymous=tuple(anonymous),
+        named=tuple(all_named),
+    )
 
 
 def _image_volumes(settings: Settings, source: Source) -> tuple[Mount, ...]:

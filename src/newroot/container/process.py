@@ -71,6 +71,14 @@ class Cleanup:
     started: Callable[[int], None] | None = None  #: told the pid, so that others can find it
 
 
+@record
+class Request:
+    """What a container was started by: the same again starts it again."""
+
+    plan: bytes
+    clone_flags: int
+
+
 class Process:
     """A container that was started.  May be used from several threads.
 
@@ -87,6 +95,7 @@ class Process:
         pipes: dict[str, IO[bytes]],
         *,
         ends_as_one: bool = False,
+        request: Request | None = None,
     ) -> None:
         self._launch = launch
         self._ends_as_one = ends_as_one  # it has a pid namespace of its own
@@ -106,6 +115,7 @@ class Process:
         self._sent: set[int] = set()
         self.on_end: Callable[[Process], object] | None = None  #: for its engine
         self.args = args
+        self.request = request
         self.stdin: IO[bytes] | None = pipes.get("stdin")
         self.stdout: IO[bytes] | None = pipes.get("stdout")
         self.stderr: IO[bytes] | None = pipes.get("stderr")
@@ -271,6 +281,12 @@ class Process:
         self._lock = _thread.RLock()  # whoever held the old one is not in this process
         self._lost = UsageError("this container was started by another process, before a fork")
         self._launch.close()
+
+    def hand_over(self) -> None:
+        """Forget a container that a monitor keeps from here on."""
+        self._lost = UsageError("this container is kept by a monitor of its own")
+        self._launch.close()
+        self.close_pipes()
 
     # ---- in between ----
 

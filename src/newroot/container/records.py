@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from newroot.oci import json
 from newroot.record import record as _record
+from newroot.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,10 +33,22 @@ class Container:
     command: tuple[str, ...]
     lower: tuple[str, ...] = ()  #: the layers that it stands on, topmost first
     created: float  #: seconds since the epoch
+    started: float | None = None  #: the same, of its last start; None before the first
     finished: float | None = None  #: seconds since the epoch; None as with *exit_code*
-    status: str  #: running or exited
+    status: str  #: created, running or exited
     pid: int | None = None  #: of its first process, as this host counts, while it runs
     exit_code: int | None  #: 128+n after signal n; None while it runs, or when nobody saw its end
+    oom_killed: bool = False  #: the kernel killed a process of it for want of memory
+    restarts: int = 0  #: how often it was begun anew since its last start
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+def write_config(storage: ContainerStorage, claim: Claim, blueprint: Blueprint, last: Exec) -> None:
+    """Write config.json: an ordinary bundle's."""
+    text = json.dumps(blueprint.config).replace(blueprint.id, claim.id)
+    config = json.loads(text.replace(blueprint.id[:12], claim.id[:12]))
+    config["process"]["args"] = list(last.argv)
+    storage.write(claim.id, "config.json", config)
 
 
 def write_record(
@@ -43,30 +56,35 @@ def write_record(
     claim: Claim,
     settings: Settings,
     source: Source,
-    blueprint: Blueprint,
-    last: Exec,
+    command: tuple[str, ...],
     sourced: Sourced,
+    *,
+    started: float | None,
 ) -> None:
-    """Write config.json and record.json into the container's directory."""
+    """Write record.json: what is known of the container, and all that a later start needs."""
     import os
 
+    from newroot.container.kept_settings import settings_document, source_document
+
     os.makedirs(claim.directory, mode=0o711, exist_ok=True)
-    text = json.dumps(blueprint.config).replace(blueprint.id, claim.id)
-    config = json.loads(text.replace(blueprint.id[:12], claim.id[:12]))
-    config["process"]["args"] = list(last.argv)
-    storage.write(claim.id, "config.json", config)
+    before = storage.record(claim.id)
+    named = replace(settings, mounts=sourced.named)
     storage.write(
         claim.id,
         "record.json",
         {
             "id": claim.id,
-            "name": settings.name,
+            "name": before.get("name", settings.name),
             "source": source.name,
             "lower": list(source.lower),
             "rootfs": source.directory,
-            "command": list(last.argv),
-            "created": claim.state["created"],
-            "volumes": list(sourced.anonymous),
+            "command": list(command),
+            "created": before.get("created", claim.state.get("created")),
+            "started": started,
+            "volumes": [*before.get("volumes", ()), *sourced.anonymous],
+            "labels": dict(settings.labels),
+            "settings": settings_document(named),
+            "from": source_document(source),
         },
     )
 
@@ -88,7 +106,10 @@ def container(storage: ContainerStorage, container_id: str) -> Container | None:
         return None
     ended = {} if running else storage.exit(container_id)
     code, signal = (_integer(ended.get(key)) for key in ("exitCode", "signal"))
+    started = _number(document.get("started"), None)
+    was_run = running or started is not None or bool(ended)
     name = document.get("name")
+    labels = document.get("labels")
     return Container(
         id=container_id,
         name=name if isinstance(name, str) else None,
@@ -96,10 +117,14 @@ def container(storage: ContainerStorage, container_id: str) -> Container | None:
         command=_strings(document.get("command")),
         lower=_strings(document.get("lower")),
         created=created,
+        started=started,
         finished=_number(ended.get("finished"), None),
-        status="running" if running else "exited",
+        status="running" if running else "exited" if was_run else "created",
         pid=_integer(state.get("pid")),
         exit_code=code if code is not None or signal is None else 128 + signal,
+        oom_killed=ended.get("oomKilled") is True,
+        restarts=_integer((state if running else ended).get("restarts")) or 0,
+        labels=tuple(labels.items()) if isinstance(labels, dict) else (),
     )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     MountType = Literal["bind", "volume", "tmpfs", "overlay"]
     Namespace = Literal["private", "host"]
+    Restart = Literal["no", "on-failure", "always", "unless-stopped"]
 
 
 @record
@@ -72,6 +73,13 @@ class Settings:
     annotations: tuple[tuple[str, str], ...] = ()  #: for the OCI config
     labels: tuple[tuple[str, str], ...] = ()  #: for the record
 
+    restart: Restart = "no"  #: whether one that nobody waits for begins anew when it has ended
+    restart_most: int = 0  #: how often, for ``on-failure``; 0: no end
+    stop_timeout: int = 10  #: seconds from the signal that asks it to end to SIGKILL; -1: none
+    log_driver: Literal["json-file", "plain", "none"] = "json-file"
+    log_bytes: int = 100 << 20  #: in one file of the log; 0: no limit
+    log_files: int = 3  #: as many are kept
+
     switch: Literal["pivot", "move", "chroot"] = "pivot"  #: how the root is entered
     readonly_root: bool = False  #: the mounts on it are as they say
     upper: Literal["disk", "memory"] = "disk"  #: where what is written goes; memory forgets it
@@ -107,6 +115,11 @@ def check(settings: Settings) -> Settings:
     Raises UsageError.  Looks at nothing outside *settings*.
     """
     _check_targets(settings.mounts)
+    if settings.remove and settings.restart != "no":
+        raise UsageError(
+            "conflicting settings: --rm and a restart policy",
+            hint="a container that goes when it has ended cannot begin anew",
+        )
     for field, value, what in (
         ("uts", settings.hostname, "a hostname of its own"),
         ("uts", _sysctls_of(settings, "kernel."), "the sysctl kernel.domainname"),

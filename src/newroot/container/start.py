@@ -15,7 +15,7 @@ from newroot.container import etc, mounts
 from newroot.container.cgroup_view import view_of
 from newroot.container.compile import Situation, command, compile
 from newroot.container.devices import find_devices
-from newroot.container.process import Cleanup, Process
+from newroot.container.process import Cleanup, Process, Request
 from newroot.container.source import stamp
 from newroot.errors import SyscallError, UnsupportedError, UsageError
 from newroot.isolation import users
@@ -154,12 +154,16 @@ class Starter:
         times: bool = False,
         more: bool = False,
         terminal_size: tuple[int, int] = (0, 0),
+        claim: Claim | None = None,
+        launcher: Launcher | None = None,
     ) -> Process:
         """Hand a container over to newroot-init.  It may still fail to start.
 
         *words* stand in for the settings' command.  A caller that starts the same settings with
         many commands should do that: the same settings object has its plan made but once.
-        *more* says that other starts may follow; see ``Launcher.launch()``.
+        *more* says that other starts may follow; see ``Launcher.launch()``.  *claim* is an id that
+        the caller has taken already, and *launcher* one for this container alone: what a container
+        has that nobody waits for.
 
         Raises UsageError, NotFound, SpecError or SyscallError; then nothing is left.
         """
@@ -174,15 +178,19 @@ class Starter:
             args = configs.arguments(settings, source.image, words)
             found = find_devices(settings)
             resources = configs.resources(settings, found)
-            if settings.pid == "host" and self._may_make_nodes:
-                # Its processes do not end with the first one; by a cgroup they are found.
+            if (settings.pid == "host" or launcher is not None) and self._may_make_nodes:
+                # Where its processes do not end with the first one, or with us: by a cgroup they
+                # are found, and counted.
                 resources.setdefault("pids", {"limit": -1})
+            if claim is not None:
+                undo.append(lambda taken=claim: taken.release(remove=not taken.stays))  # type: ignore[misc]
             sourced = mounts.find_sources(settings, source, self._volumes)
             undo.append(lambda: self._remove_volumes(sourced.anonymous))
             undo.append(lambda: _close(sourced.holds))
-            claim = self._claim(settings, source, resources, args)
-            if claim is not None:
-                undo.append(lambda: claim.release(remove=True))
+            if claim is None:
+                claim = self._claim(settings, source, resources, args)
+                if claim is not None:
+                    undo.append(lambda: claim.release(remove=True))
             container_id = claim.id if claim is not None else new_id()
             cgroup = self._cgroup(resources, claim)
             if cgroup is not None:
@@ -200,26 +208,35 @@ class Starter:
             )
             blueprint = self._blueprint(container_id, settings, source, parts)
             last = blueprint.command_for(container_id, args)
-            if claim is not None and not settings.remove:
+            if claim is not None and (not settings.remove or launcher is not None):
                 self._keep_record(claim, settings, source, blueprint, last, sourced)
             held = (*sourced.holds, *((claim.fd,) if claim else ()))
+            request = Request(
+                plan=blueprint.bytes_for(container_id, last), clone_flags=blueprint.clone_flags
+            )
             plan: Callable[[], Plan] = partial(blueprint.plan_for, container_id, last)
             if ids is not None:
                 from newroot.isolation.user_namespace import launch_in
 
                 held = (*held, ids.fd)
                 launch, inside = launch_in(
-                    self._launcher(), plan(), stdio.fds, held=held, times=times
+                    launcher or self._launcher(),
+                    plan(),
+                    stdio.fds,
+                    held=held,
+                    times=times,
+                    kept=launcher is not None,
                 )
                 plan = lambda: inside  # noqa: E731
             else:
                 launch = self._launch(
-                    blueprint.bytes_for(container_id, last),
-                    blueprint.clone_flags,
+                    launcher,
+                    request,
                     stdio.fds,
                     held=held,
                     times=times,
                     more=more,
+                    kept=launcher is not None,
                 )
         except BaseException:
             for action in reversed(undo):
@@ -241,16 +258,20 @@ class Starter:
             last.argv,
             stdio.pipes,
             ends_as_one=settings.pid == "private",
+            request=request,
         )
 
-    def _launch(self, *arguments: Any, **more: Any) -> Launch:
+    def _launch(self, own: Launcher | None, request: Request, *stdio: Any, **more: Any) -> Launch:
+        wanted = request.plan, request.clone_flags, *stdio
+        if own is not None:
+            return own.launch(*wanted, **more)
         launcher = self._launcher()
         try:
-            return launcher.launch(*arguments, **more)
+            return launcher.launch(*wanted, **more)
         except SyscallError:
             if not launcher.is_gone:
                 raise
-        return self._launcher().launch(*arguments, **more)  # another one, or a closed engine
+        return self._launcher().launch(*wanted, **more)  # another one, or a closed engine
 
     # ---- a user namespace of its own ----
 
@@ -396,9 +417,12 @@ class Starter:
         last: Exec,
         sourced: Sourced,
     ) -> None:
-        from newroot.container.records import write_record
+        from time import time
 
-        write_record(self._storage, claim, settings, source, blueprint, last, sourced)
+        from newroot.container.records import write_config, write_record
+
+        write_record(self._storage, claim, settings, source, last.argv, sourced, started=time())
+        write_config(self._storage, claim, blueprint, last)
 
     def _cleanup(
         self, settings: Settings, claim: Claim | None, cgroup: Cgroup | None, sourced: Sourced
@@ -409,7 +433,7 @@ class Starter:
                     cgroup.kill()
                 cgroup.remove()
             if claim is not None:
-                remove = settings.remove or ended is None
+                remove = (settings.remove or ended is None) and not claim.stays
                 if not remove and ended is not None:
                     self._storage.write(claim.id, "exit.json", _exit_document(ended))
                 claim.release(remove=remove)

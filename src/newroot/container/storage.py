@@ -4,7 +4,8 @@
     <root>/names/<name>           a link to an id; making it is taking the name
     <root>/mnt/                   an empty directory, hidden by each container's scratch tmpfs
     <run_root>/<id>/state.json    what runs now; the directory is locked by whoever runs it
-    <run_root>/<id>/pid           its first process, and when that began: linux/processes.py
+    <run_root>/<id>/pid           its first process, when that began, and how often it began anew
+    <run_root>/<id>/attach        the socket of its monitor, if it has one: container/attach.py
 
 The lock (flock(2)) is on an open directory, whose descriptor the launcher keeps until the last
 process is dead.  So an entry that can be locked belongs to nobody that lives, and ``sweep()``
@@ -42,6 +43,7 @@ class Claim:
         self._storage = storage
         self.id = container_id
         self.fd = fd
+        self.stays = False  #: its files are not the failing start's to remove
         self.state: dict[str, Any] = {"id": container_id}
 
     @property
@@ -138,10 +140,7 @@ class ContainerStorage:
         return claim
 
     def hold(self, container_id: str) -> Claim | None:
-        """A container that is there and does not run, locked; None while somebody has it.
-
-        Whoever dies holding it has wanted to remove it: see ``sweep()``.
-        """
+        """A container that is there and does not run, locked; None while somebody has it."""
         os.makedirs(self.run_root, mode=0o711, exist_ok=True)
         _mkdir(self.run_directory(container_id), 0o700)
         fd = self._try_lock(container_id)
@@ -151,6 +150,18 @@ class ContainerStorage:
             os.close(fd)
             return None
         return Claim(self, container_id, fd)
+
+    def claim_again(self, container_id: str, name: str | None) -> Claim | None:
+        """The claim of a container that is there and does not run; None while somebody has it.
+
+        Its files stay, whatever becomes of the start.
+        """
+        claim = self.hold(container_id)
+        if claim is None:
+            return None
+        claim.stays = True
+        claim.write_state(name=name, remove=False, owner=os.getpid())
+        return claim
 
     def _locked(self, container_id: str) -> int:
         """Make the run directory and lock it, though a sweep may come in between."""
@@ -236,6 +247,10 @@ class ContainerStorage:
         """How it ended last; empty when it has not."""
         return _read(f"{self.directory(container_id)}/exit.json")
 
+    def forget_exit(self, container_id: str) -> None:
+        """It is about to begin: how it ended last is no longer how it ended."""
+        _unlink(f"{self.directory(container_id)}/exit.json")
+
     def write(self, container_id: str, document: str, value: dict[str, Any]) -> None:
         """Write ``record.json`` or ``exit.json``: whole, or not at all."""
         _write_beside(f"{self.directory(container_id)}/{document}", json.dumps(value))
@@ -258,7 +273,7 @@ class ContainerStorage:
     def end_run(self, container_id: str) -> None:
         """Remove the run directory; its lock is still held."""
         path = self.run_directory(container_id)
-        for name in ("state.json", "state.json.new", "pid"):
+        for name in ("state.json", "state.json.new", "pid", "pid.new", "attach"):
             _unlink(f"{path}/{name}")
         try:
             os.rmdir(path)
@@ -281,8 +296,9 @@ class ContainerStorage:
         return fd
 
     def _owner_is_dead(self, container_id: str) -> bool:
-        owner = self.state(container_id).get("owner")
-        return isinstance(owner, int) and not _is_alive(owner)
+        state = self.state(container_id)
+        owner = state.get("owner")
+        return isinstance(owner, int) and not state.get("detached") and not _is_alive(owner)
 
     def _lock_soon(self, container_id: str) -> int | None:
         """The launcher of a dead owner lets go as soon as it has killed what it started."""
@@ -370,13 +386,16 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def _read_pid(path: str) -> dict[str, Any]:
-    """The first process and when it began; empty before both are written."""
+    """The first process and when it began; empty before both are written.
+
+    How often it began anew is said by a monitor alone: native/monitor.c, note_pid().
+    """
     try:
         with open(path, "rb", buffering=0) as file:
-            pid, ticks = map(int, file.read().split())
+            pid, ticks, *restarts = map(int, file.read().split())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
-    return {"pid": pid, "startTicks": ticks}
+    return {"pid": pid, "startTicks": ticks, "restarts": sum(restarts)}
 
 
 def _unlink(path: str) -> None:

@@ -118,6 +118,8 @@ _ONE: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "init": ("init", _same),
     "rm": ("remove", _same),
     "stop_signal": ("stop_signal", _in("container.names", "parse_signal")),
+    "stop_timeout": ("stop_timeout", _in("container.keep_options", "parse_stop_timeout")),
+    "log_driver": ("log_driver", _in("container.keep_options", "parse_log_driver")),
     "read_only": ("readonly_root", _same),
     "switch": ("switch", _choice("switch", _SWITCHES)),
     "upper": ("upper", _choice("upper", ("disk", "memory"))),
@@ -186,14 +188,36 @@ def _ulimits(ulimits: Any, host_env: object) -> dict[str, Any]:
     return {"ulimits": tuple({limit[0]: limit for limit in map(parse_ulimit, ulimits)}.values())}
 
 
+def _restart(policy: str, host_env: object) -> dict[str, Any]:
+    from newroot.container.keep_options import parse_restart
+
+    name, most = parse_restart(policy)
+    return {"restart": name, "restart_most": most}
+
+
+def _log_options(options: Any, host_env: object) -> dict[str, Any]:
+    from newroot.container.keep_options import parse_log_options
+
+    return parse_log_options(options)
+
+
+def _labels(files: Any, labels: Any, host_env: object) -> dict[str, Any]:
+    from newroot.container.labels import read_labels
+
+    return {"labels": read_labels(files, labels)}
+
+
 _GROUPS: tuple[tuple[tuple[str, ...], Callable[..., dict[str, Any]]], ...] = (
     (("volume", "mount", "tmpfs"), _mounts),
     (("env_file", "env"), _environment),
     (("security_opt",), _security),
     (("sysctl",), _sysctls),
     (("ulimit",), _ulimits),
+    (("restart",), _restart),
+    (("log_opt",), _log_options),
+    (("label_file", "label"), _labels),
 )
 _MANY = frozenset(word for group, _ in _GROUPS for word in group)
 
 #: Words of a run that are not the container's: who runs it reads them.
-_IGNORED = frozenset(("explain", "timeline", "rootfs"))
+_IGNORED = frozenset(("explain", "timeline", "rootfs", "detach", "cidfile"))

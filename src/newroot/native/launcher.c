@@ -7,6 +7,7 @@
 
 #include "launcher.h"
 
+#include "monitor.h"
 #include "packet.h"
 #include "plan.h"
 
@@ -63,6 +64,7 @@ static struct launcher
   int mounts; /* /proc/self/mountinfo: poll tells that our mounts have changed */
   struct ready ready;
   int ending; /* the owner is gone */
+  int kept;   /* the child that somebody may keep: see WANT_KEPT; -1 for none */
   struct limit files;
   struct child children[MOST_CHILDREN];
 } launcher;
@@ -304,6 +306,8 @@ start (const struct request *request, int *fds, size_t count)
   child->status = fds[FD_STATUS];
   fds[FD_STATUS] = -1;
   send_packet (child->status, &status, sizeof status, &child->pidfd, 1);
+  if (request->flags & WANT_KEPT)
+    launcher.kept = (int)place;
   return 0;
 }
 
@@ -317,18 +321,61 @@ request_is_sound (const struct request *request, long size, size_t fds)
          && request->elsewhere <= 3 && request->passed + request->elsewhere == fds - FD_FIXED;
 }
 
+/* For the monitor, which watches by itself. */
+static long
+bear_again (const struct request *request, int *fds, struct borne *born)
+{
+  long place = bear (request->clone_flags, NULL, 0);
+  if (place == IN_CHILD)
+    be_container (request, fds);
+  if (place < 0)
+    return place;
+  struct child *child = &launcher.children[place];
+  *born = (struct borne){ .pidfd = child->pidfd, .pid = child->pid };
+  child->pidfd = 0;
+  return 0;
+}
+
+/* One container is ours alone from here on: nobody's death ends it.  Others that we had are
+ * dead already: what was done in passing for its start. */
+static _Noreturn void
+keep_container (const struct keep *keep, const int *fds)
+{
+  int32_t self = (int32_t)sys (__NR_getpid);
+  for (int i = 0; i < launcher.highest; i++)
+    if (i != launcher.kept && launcher.children[i].pidfd != 0)
+      sys (__NR_waitid, P_PIDFD, launcher.children[i].pidfd, NULL, WEXITED, NULL);
+  sys (__NR_write, launcher.control, &self, sizeof self);
+  close_fd (&launcher.control);
+  close_fd (&launcher.owner);
+  close_fd (&launcher.events);
+  close_fd (&launcher.mounts);
+  /* child->status stays open: what is held for the container waits in its queue. */
+  const struct child *child = &launcher.children[launcher.kept];
+  struct borne born = { .pidfd = child->pidfd, .pid = child->pid };
+  for (;;)
+    sys (__NR_exit_group, monitor (keep, fds, born, bear_again));
+}
+
 /* One request; 0 when there is none left, -1 when there will be no more. */
 static int
 take_request (void)
 {
-  struct request request;
+  union
+  {
+    struct request request;
+    struct keep keep;
+  } packet;
   int fds[FD_MAX];
   size_t count;
-  long size = receive_packet (launcher.control, &request, sizeof request, fds, FD_MAX, &count, 0);
+  long size = receive_packet (launcher.control, &packet, sizeof packet, fds, FD_MAX, &count, 0);
   if (size == -EAGAIN || size == -EINTR)
     return 0;
   if (size <= 0)
     return -1;
+  if (launcher.kept >= 0 && keep_is_sound (&packet.keep, size, count))
+    keep_container (&packet.keep, fds);
+  const struct request request = packet.request;
 
   long done = request_is_sound (&request, size, count) ? start (&request, fds, count) : -EINVAL;
   if (done < 0 && count > FD_STATUS)
@@ -369,8 +416,8 @@ collect (int place)
   struct child *child = &launcher.children[place];
   siginfo_t info = { 0 };
   struct usage usage;
-  if (sys (__NR_waitid, P_PIDFD, child->pidfd, &info, WEXITED | WNOHANG, &usage) < 0
-      || info.si_pid == 0)
+  int options = WEXITED | WNOHANG | (launcher.kept == place ? WNOWAIT : 0);
+  if (sys (__NR_waitid, P_PIDFD, child->pidfd, &info, options, &usage) < 0 || info.si_pid == 0)
     return;
   struct status status
       = { .kind = STATUS_ENDED,
@@ -380,6 +427,12 @@ collect (int place)
           .user_us = (uint64_t)usage.user_s * 1000000u + (uint64_t)usage.user_us,
           .system_us = (uint64_t)usage.system_s * 1000000u + (uint64_t)usage.system_us,
           .max_rss_kib = (uint64_t)usage.max_rss_kib };
+  if (launcher.kept == place)
+    {
+      send_packet (child->status, &status, sizeof status, NULL, 0);
+      sys (__NR_epoll_ctl, launcher.events, EPOLL_DELETE, child->pidfd, NULL);
+      return; /* the monitor collects it, or we do in the end */
+    }
   if (child->status >= 0)
     {
       release_held (child->status);
@@ -410,7 +463,12 @@ end_all (void)
   launcher.ending = 1;
   for (int i = 0; i < launcher.highest; i++)
     if (launcher.children[i].pidfd != 0)
-      sys (__NR_pidfd_send_signal, launcher.children[i].pidfd, SIGKILL, NULL, 0);
+      {
+        sys (__NR_pidfd_send_signal, launcher.children[i].pidfd, SIGKILL, NULL, 0);
+        if (launcher.kept == i) /* it may have been let out of sight, dead */
+          watch (launcher.children[i].pidfd, i);
+      }
+  launcher.kept = -1;
 }
 
 static void
@@ -448,6 +506,7 @@ serve (int control, int owner)
   launcher.events = (int)sys (__NR_epoll_create1, O_CLOEXEC);
   launcher.mounts = (int)sys (__NR_openat, AT_FDCWD, "/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
   launcher.ready.place = -1;
+  launcher.kept = -1;
   raise_file_limit ();
   if (launcher.self < 0 || launcher.events < 0 || watch (control, CONTROL) < 0
       || watch (owner, OWNER) < 0)

@@ -4,6 +4,7 @@
 #include "launcher.h"
 #include "sys.h"
 
+#include <asm/signal.h>
 #include <linux/close_range.h>
 #include <linux/prctl.h>
 
@@ -23,11 +24,23 @@ default_signals (void)
     sys (__NR_rt_sigaction, signal, plain, NULL, 8);
 }
 
+/* A parent of nobody, and in a session of its own: what becomes a monitor outlives both the
+ * process that started it and the terminal of that. */
+static void
+detach (void)
+{
+  if (sys (__NR_clone, SIGCHLD, 0, 0, 0, 0) != 0)
+    sys (__NR_exit_group, 0);
+  sys (__NR_setsid);
+  sys (__NR_prctl, PR_SET_NAME, "newroot-init"); /* not the number of a memfd's descriptor */
+}
+
+/* A second word, whatever it is, asks to be detached. */
 static int
 newroot_init (int argc)
 {
   static const char words[] = "newroot-init: started by newroot, not by hand\n";
-  if (argc != 1 || sys (__NR_fcntl, OWNER_FD, 1 /* F_GETFD */) < 0)
+  if (argc < 1 || argc > 2 || sys (__NR_fcntl, OWNER_FD, 1 /* F_GETFD */) < 0)
     {
       sys (__NR_write, 2, words, sizeof words - 1);
       return 2;
@@ -36,6 +49,8 @@ newroot_init (int argc)
   sys (__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
   sys (__NR_close_range, OWNER_FD + 1, ~0U, 0);
   default_signals ();
+  if (argc == 2)
+    detach ();
   sys (__NR_close_range, CONTROL_FD, OWNER_FD, CLOSE_RANGE_CLOEXEC);
   return serve (CONTROL_FD, OWNER_FD);
 }

@@ -114,7 +114,8 @@ enum
 enum
 {
   WANT_TIMES = 1, /* report what each step took */
-  WANT_NEXT = 2   /* more requests like this one may follow: have a process ready */
+  WANT_NEXT = 2,  /* more requests like this one may follow: have a process ready */
+  WANT_KEPT = 16  /* the only one: it is not collected before it is known who keeps it */
 };
 struct request
 {
@@ -159,6 +160,53 @@ struct status
   int32_t code;  /* CLD_EXITED, CLD_KILLED, CLD_DUMPED; or errno */
   int32_t value; /* exit status or signal */
   uint64_t user_us, system_us, max_rss_kib;
+};
+
+/* Python -> launcher, once: keep the container that you have as its monitor, when I am gone
+ * too.  With it come the fixed descriptors, then the terminal; or the reading ends of the
+ * command's 1 and 2, then the writing end of its 0 if that is kept. */
+#define KEEP_MAGIC 0x7065656bu
+enum
+{
+  KEEP_PLAN,          /* to begin again by */
+  KEEP_DIRECTORY,     /* the container's: log, exit.json */
+  KEEP_RUN_DIRECTORY, /* pid */
+  KEEP_LISTENER,      /* a SOCK_SEQPACKET socket for those who attach */
+  KEEP_FIXED
+};
+enum
+{
+  KEEP_TERMINAL = 1,
+  KEEP_STDIN = 2,
+  KEEP_STDIN_ONCE = 4, /* the first who closes his input closes the command's */
+  KEEP_PLAIN = 8       /* the log's form: see log.h */
+};
+enum
+{
+  RESTART_NO,
+  RESTART_ON_FAILURE,
+  RESTART_ALWAYS
+};
+struct keep
+{
+  uint32_t magic;
+  uint32_t flags;
+  uint64_t clone_flags;
+  uint32_t policy, most_restarts; /* on failure: 0 is no end of them */
+  uint32_t log_files, reserved;   /* 0: no log */
+  uint64_t log_bytes;             /* in one file; 0: no limit */
+};
+
+/* A visitor's packets to the monitor, and the monitor's to him: the first byte says what. */
+enum
+{
+  MONITOR_INPUT = 'i',  /* then what was typed */
+  MONITOR_CLOSE = 'c',  /* no more input */
+  MONITOR_SIZE = 'w',   /* then rows and columns, uint16_t each */
+  MONITOR_STOP = 's',   /* it is to end: do not begin again */
+  MONITOR_OUTPUT = 'o', /* then what it said */
+  MONITOR_ERRORS = 'e',
+  MONITOR_END = 'x' /* then 1 for a signal or 0, and its number or the exit code */
 };
 
 #endif

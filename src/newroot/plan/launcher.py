@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 REQUEST = Struct("=IIQII")  #: struct request in native/wire.h
 REQUEST_MAGIC = int.from_bytes(b"nstr", "little")
-WANT_TIMES, WANT_NEXT = 1, 2
+WANT_TIMES, WANT_NEXT, WANT_KEPT = 1, 2, 16
 REPORT = Struct("=IIiI256s")  #: struct report
 REPORT_FAILED, REPORT_TIMES, REPORT_WAITING, REPORT_TERMINAL = 1, 2, 3, 4
 STATUS = Struct("=IiiiQQQ")  #: struct status
@@ -287,9 +287,13 @@ def _high(fd: int) -> int:
 
 
 class Launcher:
-    """A running newroot-init.  May be used from several threads at once."""
+    """A running newroot-init.  May be used from several threads at once.
 
-    def __init__(self) -> None:
+    A *detached* one is no child of this process, and in a session of its own: it may become a
+    monitor (plan/keep.py).
+    """
+
+    def __init__(self, *, detached: bool = False) -> None:
         self.is_gone = False  #: it was closed, or was found to be dead
         self._control, theirs = _socket.socketpair(_socket.AF_UNIX, _PACKET, 0)
         owner = os.pidfd_open(os.getpid())
@@ -298,7 +302,7 @@ class Launcher:
         try:
             self.pid = os.posix_spawn(
                 f"/proc/self/fd/{program}",
-                ["newroot-init"],
+                ["newroot-init", "detached"] if detached else ["newroot-init"],
                 {},
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
@@ -326,6 +330,7 @@ class Launcher:
         passed: Sequence[int] = (),
         times: bool = False,
         more: bool = False,
+        kept: bool = False,
         elsewhere: Sequence[int] = (),
     ) -> Launch:
         """Start a process that carries out *plan* (encoded), born in *clone_flags*.
@@ -333,6 +338,7 @@ class Launcher:
         *stdio* are three descriptors; *passed* become 3, 4, … of the command.  *held* stay open
         until the container is gone, whatever becomes of this process: a lock held through them is
         free only when nothing of the container runs any more.  All are still the caller's too.
+        *kept* says that a monitor may be wanted for it: see plan/keep.py.
         *times* asks for what each step takes.  *more* says that other launches like this one may
         follow, so that it is worth having a process ready for the next.  *elsewhere* are a mount
         namespace to have a copy of, in place of ours, and a directory in it to start in; then
@@ -348,6 +354,7 @@ class Launcher:
                 # until it closes the socket, which is when the container has ended.
                 status.sendmsg([b"held"], _rights(held))
             flags = (WANT_TIMES if times else 0) | (WANT_NEXT if more else 0)
+            flags |= WANT_KEPT if kept else 0
             request = REQUEST.pack(REQUEST_MAGIC, flags, clone_flags, len(elsewhere), len(passed))
             ours = memory, their_report.fileno(), their_status.fileno()
             fds = (*ours, *stdio, *passed, *elsewhere)
@@ -368,6 +375,28 @@ class Launcher:
             their_report.close()
             their_status.close()
         return Launch(self, report, status)
+
+    def keep(self, order: bytes, fds: Sequence[int]) -> int:
+        """Send what plan/keep.py has made; return the monitor's process id.
+
+        Raises SyscallError when newroot-init is gone.
+        """
+        try:
+            self._control.sendmsg([order], _rights(fds))
+            answer = self._control.recv(4)
+        except OSError as error:
+            answer, number = b"", error.errno or 0
+        else:
+            number = errno.ESRCH
+        if not answer:
+            raise SyscallError(
+                f"handing a container to its monitor: {os.strerror(number)} ({_name(number)})",
+                errno=number,
+                call="sendmsg",
+                target="newroot-init",
+                hint="newroot-init was killed; its container died with it",
+            )
+        return int.from_bytes(answer, "little")
 
     def look_after(self) -> None:
         """Find out whether it is dead, for it broke off; one that is being killed soon will be."""

@@ -1,0 +1,203 @@
+"""A container that nobody waits for: started by us, kept by a monitor of its own.
+
+The monitor is what the launcher of this one container becomes (plan/keep.py).  Until it has said
+that it is, the death of this process ends the container; from then on nothing of ours does.
+
+    <root>/containers/<id>/log, log.1 …     what it said: native/log.c
+    <root>/containers/<id>/exit.json        how it ended last: written by the monitor
+    <run_root>/<id>/attach                  the monitor's socket: container/attach.py
+"""
+
+from __future__ import annotations
+
+import os
+
+from newroot.container.pipes import DEVNULL, PIPE, open_stdio
+from newroot.container.start import Stdio
+from newroot.errors import UnsupportedError
+from newroot.plan import keep as k
+from newroot.plan.launcher import Launcher
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+
+    from newroot.container.process import Process, Request
+    from newroot.container.settings import Settings
+    from newroot.container.source import Source
+    from newroot.container.start import Starter
+    from newroot.container.storage import Claim, ContainerStorage
+
+_RESTARTS = {
+    "no": k.RESTART_NO,
+    "on-failure": k.RESTART_ON_FAILURE,
+    "always": k.RESTART_ALWAYS,
+    "unless-stopped": k.RESTART_ALWAYS,
+}
+
+
+def create(
+    starter: Starter,
+    storage: ContainerStorage,
+    settings: Settings,
+    source: Source,
+    words: tuple[str, ...] = (),
+) -> str:
+    """Take an id and a name for a container, and write down what is asked; return the id."""
+    from newroot.container.config import arguments
+    from newroot.container.mounts import Sourced
+    from newroot.container.records import write_record
+    from newroot.record import replace
+
+    settings = replace(settings, command=words) if words else settings
+    args = arguments(settings, source.image)
+    claim = storage.claim(
+        name=settings.name,
+        remove=settings.remove,
+        source=source.name,
+        lower=list(source.lower),
+        command=args,
+    )
+    try:
+        asked = Sourced(named=settings.mounts)  # what has no name gets one at the first start
+        write_record(storage, claim, settings, source, tuple(args), asked, started=None)
+    except BaseException:
+        claim.release(remove=True)
+        raise
+    claim.release(remove=False)
+    return claim.id
+
+
+def start(
+    starter: Starter,
+    storage: ContainerStorage,
+    container_id: str,
+    *,
+    terminal_size: tuple[int, int] = (0, 0),
+) -> None:
+    """Start a container that is there, by its record; nothing if it runs.
+
+    Raises StateError for a damaged record, and what ``start_detached()`` does.
+    """
+    from newroot.container.kept_settings import read_settings, read_source
+
+    record = storage.record(container_id)
+    claim = storage.claim_again(container_id, record.get("name"))
+    if claim is None:
+        return
+    try:
+        settings = read_settings(record.get("settings") or {})
+        source = read_source(record.get("from") or {})
+    except BaseException:
+        claim.release(remove=False)
+        raise
+    storage.forget_exit(container_id)
+    start_detached(starter, settings, source, claim, terminal_size=terminal_size)
+
+
+def start_detached(
+    starter: Starter,
+    settings: Settings,
+    source: Source,
+    claim: Claim,
+    *,
+    terminal_size: tuple[int, int] = (0, 0),
+) -> None:
+    """Start the container that *claim* is about, and leave it to its monitor.
+
+    *claim* is no longer the caller's, whatever happens.  Raises what ``Starter.start()`` does,
+    and StepError when a step failed or the command is not there.
+    """
+    if settings.userns == "private" and settings.restart != "no":
+        claim.release(remove=not claim.stays)
+        raise UnsupportedError(
+            "a restart policy with a user namespace of its own: its ids are given at each start",
+            feature="--restart with --userns private",
+            hint="leave one of the two out",
+        )
+    claim.write_state(detached=True)  # its owner is not this process for long
+    launcher = Launcher(detached=True)
+    try:
+        process = starter.start(
+            settings,
+            source,
+            _streams(settings),
+            claim=claim,
+            launcher=launcher,
+            terminal_size=terminal_size,
+        )
+        try:
+            process.wait_started()
+            _hand_over(launcher, settings, claim, process)
+        except BaseException:
+            process.close()
+            raise
+        process.hand_over()
+        os.close(claim.fd)
+    finally:
+        launcher.close()
+
+
+def _streams(settings: Settings) -> Stdio:
+    if settings.terminal:
+        return open_stdio(DEVNULL, DEVNULL, DEVNULL)
+    return open_stdio(PIPE if settings.interactive else DEVNULL, PIPE, PIPE)
+
+
+def _hand_over(
+    launcher: Launcher,
+    settings: Settings,
+    claim: Claim,
+    process: Process,
+) -> None:
+    request = process.request
+    assert request is not None
+    listener = _listen(claim)
+    directory = os.open(claim.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        k.keep(
+            launcher,
+            _keeping(settings, request),
+            request.plan,
+            directory=directory,
+            run_directory=claim.fd,
+            listener=listener.fileno(),
+            streams=_ends(process),
+        )
+    finally:
+        os.close(directory)
+        listener.close()
+
+
+def _ends(process: Process) -> list[int]:
+    """Our ends of its streams, in the order that ``keep()`` wants."""
+    if process.terminal_fd is not None:
+        return [process.terminal_fd]
+    pipes = (process.stdout, process.stderr, process.stdin)
+    return [pipe.fileno() for pipe in pipes if pipe is not None]
+
+
+def _keeping(settings: Settings, request: Request) -> k.Keeping:
+    flags = k.KEEP_PLAIN if settings.log_driver == "plain" else 0
+    if settings.terminal:
+        flags |= k.KEEP_TERMINAL
+    elif settings.interactive:
+        flags |= k.KEEP_STDIN
+    return k.Keeping(
+        flags=flags,
+        clone_flags=request.clone_flags,
+        restart=_RESTARTS[settings.restart],
+        most_restarts=settings.restart_most,
+        log_files=0 if settings.log_driver == "none" else settings.log_files,
+        log_bytes=settings.log_bytes,
+    )
+
+
+def _listen(claim: Claim) -> _socket.socket:
+    import _socket
+
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    # By the descriptor: the path of a run directory may be longer than sun_path, unix(7).
+    listener.bind(f"/proc/self/fd/{claim.fd}/attach")
+    listener.listen(16)
+    return listener

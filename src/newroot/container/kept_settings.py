@@ -1,0 +1,66 @@
+"""Settings and sources as JSON: a container that has ended is started again as it was asked for.
+
+What is read back may have been written by another version: a field that is not there has its
+default, one that is not known is passed over.
+"""
+
+from __future__ import annotations
+
+from newroot.container.settings import Device, Mount, Settings
+from newroot.container.source import Source
+from newroot.errors import StateError
+from newroot.record import fields_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    Kind = TypeVar("Kind")
+
+_NESTED: dict[str, type[Any]] = {"mounts": Mount, "devices": Device}
+
+
+def settings_document(settings: Settings) -> dict[str, Any]:
+    """What ``read_settings`` makes the same settings of."""
+    return {
+        name: [vars(each) for each in value] if name in _NESTED else value
+        for name, value in vars(settings).items()
+    }
+
+
+def source_document(source: Source) -> dict[str, Any]:
+    """What ``read_source`` makes the same source of."""
+    return dict(vars(source))
+
+
+def read_settings(document: dict[str, Any]) -> Settings:
+    """Raises StateError for what is no settings."""
+    nested = {
+        name: tuple(_read(kind, each) for each in _list(document.get(name)))
+        for name, kind in _NESTED.items()
+    }
+    return _read(Settings, {**document, **nested})
+
+
+def read_source(document: dict[str, Any]) -> Source:
+    """Raises StateError for what is no source."""
+    return _read(Source, document)
+
+
+def _read(kind: type[Kind], document: Any) -> Kind:
+    if not isinstance(document, dict):
+        raise StateError(f"a container's record is damaged: no {kind.__name__.lower()} in it")
+    known = fields_of(kind)
+    fields = {name: _immutable(document[name]) for name in known if name in document}
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise StateError(f"a container's record is damaged: {error}") from error
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _immutable(value: Any) -> Any:
+    return tuple(map(_immutable, value)) if isinstance(value, list) else value

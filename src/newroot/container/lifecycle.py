@@ -1,0 +1,126 @@
+"""A container that stays is started, asked to end, killed, waited for.
+
+What is running is asked of the kernel each time: the lock that a container's holder has, and the
+process that its ``pid`` file names.  So nothing here can be misled by a state that nobody updated.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from newroot.container import attach
+from newroot.errors import WrongStatus
+from newroot.linux.processes import send_signal, start_ticks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from newroot.container.storage import ContainerStorage
+
+_SIGKILL = 9
+
+
+def wait_until_it_ends(storage: ContainerStorage, container_id: str) -> None:
+    """Wait until the container's holder has let it go, which is when nothing of it runs."""
+    try:
+        fd = os.open(
+            storage.run_directory(container_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        )
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+    finally:
+        os.close(fd)
+
+
+def signal_container(storage: ContainerStorage, container_id: str, signal: int) -> bool:
+    """Send *signal* to the container's first process; False when there is none.
+
+    Raises WrongStatus when the container does not run.
+    """
+    state = _running_state(storage, container_id, "signal")
+    pid = state.get("pid")
+    return isinstance(pid, int) and send_signal(pid, state.get("startTicks"), signal)
+
+
+def stop(
+    storage: ContainerStorage,
+    container_id: str,
+    *,
+    signal: int | None = None,
+    seconds: float | None = None,
+) -> None:
+    """Ask a container to end, and kill it when it has not after so many *seconds*.
+
+    What is None is as the container's settings have it.  A negative number of seconds is for ever.
+    It does not begin anew.  Nothing is done when it does not run.
+    """
+    if not storage.is_running(container_id):
+        return
+    wanted, patience = _stopping(storage.record(container_id))
+    attach.tell(storage, container_id, attach.STOP)
+    first = _open_first(storage.state(container_id))
+    if first is not None:
+        try:
+            _signal(first, wanted if signal is None else signal)
+            if not _ends_within(first, patience if seconds is None else seconds):
+                _signal(first, _SIGKILL)
+        finally:
+            os.close(first)
+    wait_until_it_ends(storage, container_id)
+
+
+def _stopping(record: dict[str, Any]) -> tuple[int, int]:
+    """The signal that asks a container to end, and the seconds that it then has."""
+    from newroot.linux.signals import signal_number
+
+    settings, image = record.get("settings") or {}, (record.get("from") or {}).get("image") or {}
+    name = settings.get("stop_signal") or image.get("StopSignal") or "SIGTERM"
+    return signal_number(name), settings.get("stop_timeout", 10)
+
+
+def _running_state(storage: ContainerStorage, container_id: str, what: str) -> dict[str, Any]:
+    if storage.is_running(container_id):
+        return storage.state(container_id)
+    raise WrongStatus(
+        f"{what} container {container_id[:12]}: it is not running",
+        status="exited",
+        wanted="running",
+    )
+
+
+def _open_first(state: dict[str, Any]) -> int | None:
+    """A pidfd of the container's first process; None when there is none."""
+    pid = state.get("pid")
+    if not isinstance(pid, int):
+        return None
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    if start_ticks(pid) == state.get("startTicks"):
+        return fd
+    os.close(fd)
+    return None
+
+
+def _signal(pidfd: int, signal: int) -> None:
+    import _signal as signals
+
+    try:
+        signals.pidfd_send_signal(pidfd, signal)
+    except OSError as error:
+        if error.errno != errno.ESRCH:
+            raise
+
+
+def _ends_within(pidfd: int, seconds: float) -> bool:
+    import select
+
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(None if seconds < 0 else seconds * 1000))
