@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from newroot.container.records import Container
     from newroot.container.settings import Device, Mount, Settings
     from newroot.engine import Engine
+    from newroot.engine_images import History, Pruned
     from newroot.errors import (
         AlreadyExists,
         BlobNotFound,
@@ -49,6 +50,7 @@ _HOMES = {
     "container.records": "Container",
     "container.settings": "Device Mount Settings",
     "engine": "Engine",
+    "engine_images": "History Pruned",
     "errors": (
         "AlreadyExists BlobNotFound BugError DigestMismatch ImageError NewrootError NotFound "
         "RegistryError SizeMismatch SpecError StateError StepError SyscallError UnsafeEntry "
@@ -69,12 +71,14 @@ __all__ = [
     "Device",
     "DigestMismatch",
     "Engine",
+    "History",
     "Image",
     "ImageError",
     "Mount",
     "NewrootError",
     "NotFound",
     "Process",
+    "Pruned",
     "RegistryError",
     "Result",
     "Settings",

@@ -27,11 +27,12 @@ from newroot.rootfs.volumes import VolumeStore
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from typing import Any, BinaryIO
 
     from newroot.container.foreground import OnTimes
     from newroot.container.process import Process, Result
     from newroot.container.records import Container
+    from newroot.engine_images import History, Pruned
     from newroot.images.registry.progress import OnProgress
     from newroot.images.registry.push import Pushed
     from newroot.images.store import Image, Removed
@@ -432,6 +433,109 @@ class Engine:
                     f"remove image {name}: container {called} stands on it ({found.status})",
                     hint=f"newroot rm {called} first; with --force its layers stay for it",
                 )
+
+    # ---- a container's files ----
+
+    def diff(self, container: str) -> list[tuple[str, str]]:
+        """What a container has changed in its root: ``A``, ``C`` or ``D``, and the path.
+
+        Raises NotFound, and StateError for one whose upper is not on the disk.
+        """
+        from newroot.engine_images import diff, files_of
+
+        return diff(files_of(self.storage, container))
+
+    def export(self, container: str, file: str | os.PathLike[str] | BinaryIO) -> None:
+        """Write a container's whole root as a flat tar to *file*: a path, or an open file.
+
+        Volumes are not in it.  Errors as ``diff()``.
+        """
+        from newroot.engine_images import export, files_of, opened
+
+        files = files_of(self.storage, container)
+        with opened(file) as fd:
+            export(files, fd)
+
+    def commit(
+        self,
+        container: str,
+        name: str | None = None,
+        *,
+        author: str | None = None,
+        message: str | None = None,
+        changes: Sequence[str] = (),
+        pause: bool = True,
+    ) -> Image:
+        """Make an image of what a container has changed, on the image that it stands on.
+
+        *changes* are Dockerfile instructions, as ``CMD ["sh"]``.  What runs is frozen meanwhile,
+        if it has a cgroup and unless *pause* is False.  With SOURCE_DATE_EPOCH in the environment
+        nothing in the image is later.  Raises as ``diff()``, and ImageError when that image is
+        not here any more.
+        """
+        from contextlib import nullcontext
+
+        from newroot.engine_images import commit, files_of, held_still
+
+        files = files_of(self.storage, container)
+        paused = held_still(self.storage, files.found) if pause else nullcontext()
+        return commit(
+            self.images,
+            files,
+            name=name,
+            author=author,
+            message=message,
+            instructions=changes,
+            paused=paused,
+        )
+
+    # ---- images ----
+
+    def save(
+        self,
+        images: Sequence[str],
+        file: str | os.PathLike[str] | BinaryIO,
+        *,
+        format: str = "docker-archive",
+    ) -> None:
+        """Write images to one archive at *file*: a path, or an open file.
+
+        *format* is ``docker-archive``, which is an OCI layout too, or ``oci-archive``.  A file
+        that was there is replaced only when the whole archive is written.
+        """
+        from newroot.engine_images import opened
+        from newroot.images.save import save_images
+
+        with opened(file) as fd:
+            save_images(self.images, images, fd, format=format)
+
+    def load(self, file: str | os.PathLike[str] | BinaryIO) -> list[Image]:
+        """Bring in every image of an archive or a layout: all, or none."""
+        from newroot.images.archive import load_archive
+
+        return load_archive(self.images, file)
+
+    def history(self, image: str) -> list[History]:
+        """How an image came to be, the newest first: ``docker history``."""
+        from newroot.engine_images import history
+
+        return history(self.images, image)
+
+    def prune_images(self, *, all: bool = False, filters: Sequence[str] = ()) -> Pruned:
+        """Remove images without a name, and blobs and layers that nobody needs.
+
+        With *all* also those that no container stands on.  *filters* are Docker's, as
+        ``until=24h`` or ``label=NAME=VALUE``.  What a container stands on stays.
+        """
+        from newroot.engine_images import prune
+
+        return prune(
+            self.images,
+            self.remove_image,
+            stacks={container.lower for container in self.containers()},
+            every=all,
+            filters=filters,
+        )
 
     # ---- for the command line ----
 

@@ -31,8 +31,9 @@ DOORS: dict[str, set[str]] = {
     "images": {"linux", "oci", "version"},
     "container": {"rootfs", "isolation", "plan", "oci", "linux"},
     "observe": {"linux"},
-    "engine": {"images", "container", "engine_async"},
+    "engine": {"images", "container", "engine_async", "engine_images"},
     "engine_async": {"container"},  # the engine's other half: asyncio in poll's place
+    "engine_images": {"images", "container"},  # its third: a container's files, as images
     "cli": {"engine", "oci", "observe", "version"},
     "testing": {"images", "container", "observe"},
     "": {"engine", "version"},  # the package root: the door for those outside

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from newroot.cli.flags import Flag, Positional, Verb
-from newroot.cli.output import LIST_FORMATS, age_of, human_size, print_json, print_table
+from newroot.cli.output import FORMAT, age_of, human_size, print_rows
 from newroot.cli.verbs import VERBS
 
 TYPE_CHECKING = False
@@ -13,43 +13,35 @@ if TYPE_CHECKING:
     from newroot.images.store import Image
 
 _NONE = "<none>"
+#: heading -> key of the row, in the order in which docker images has them
+_COLUMNS = {
+    "REPOSITORY": "Repository",
+    "TAG": "Tag",
+    "IMAGE ID": "ID",
+    "CREATED": "CreatedSince",
+    "SIZE": "Size",
+}
 
 
 def _images(parsed: Parsed, context: Context) -> int:
+    from newroot.images.filters import chosen, is_meant
     from newroot.images.store import ImageStore
 
-    images = [
-        image
-        for image in ImageStore(context.root).list()
-        if all(_is_meant(image, pattern) for pattern in parsed.positionals)
-    ]
+    store = ImageStore(context.root)
+    images = chosen(store, store.list(), parsed.texts("filter"))
+    patterns = parsed.positionals
+    images = [i for i in images if all(is_meant(i, pattern) for pattern in patterns)]
     images.sort(key=lambda image: image.created or "", reverse=True)
     whole = parsed.is_set("no_trunc")
-    if parsed.text("format") == "json":
-        for image in images:
-            print_json(_row(image, whole=whole))
-    elif parsed.is_set("quiet"):
+    if parsed.is_set("quiet"):
         # An image with several names has one ID.
         print("".join(f"{line}\n" for line in dict.fromkeys(_id(i, whole) for i in images)), end="")
-    else:
-        rows = [_row(image, whole=whole) for image in images]
-        columns = ("Repository", "Tag", "ID", "CreatedSince", "Size")
-        print_table(
-            ("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"),
-            [[row[column] for column in columns] for row in rows],
-        )
+        return 0
+    columns = dict(_COLUMNS)
+    if parsed.is_set("digests"):
+        columns = {"REPOSITORY": "Repository", "TAG": "Tag", "DIGEST": "Digest", **columns}
+    print_rows(columns, [_row(image, whole=whole) for image in images], parsed.text("format"))
     return 0
-
-
-def _is_meant(image: Image, pattern: str) -> bool:
-    """Whether ``REPOSITORY[:TAG]``, in the short or the whole form, means *image*."""
-    from fnmatch import fnmatchcase
-
-    from newroot.images.reference import familiar
-
-    names = {image.reference, familiar(image.reference)} if image.reference else set()
-    names |= {name.rpartition(":")[0] for name in names}
-    return any(fnmatchcase(name, pattern) for name in names)
 
 
 def _row(image: Image, *, whole: bool) -> dict[str, str]:
@@ -80,12 +72,26 @@ def _id(image: Image, whole: bool) -> str:
     return image.digest if whole else image.digest.partition(":")[2][:12]
 
 
+_FILTERS = (
+    "Only those with dangling=true|false, label[!]=NAME[=VALUE], reference=PATTERN, before=IMAGE, "
+    "since=IMAGE, until=TIME"
+)
+
+
+def filter_flag(short: str = "") -> Flag:
+    """``--filter``, which Docker gives a letter in some verbs only."""
+    return Flag(name="filter", short=short, metavar="NAME=VALUE", repeat=True, help=_FILTERS)
+
+
 LIST = Verb(
     name="images",
     summary=VERBS["images"][1],
     run=_images,
     flags=(
-        Flag(name="format", metavar="FORMAT", choices=LIST_FORMATS, help="How to print the list"),
+        Flag(name="all", short="a", help="Taken for Docker's sake: no image is hidden"),
+        Flag(name="digests", help="Show the digests in full too"),
+        filter_flag("f"),
+        FORMAT,
         Flag(name="no-trunc", help="Print the IDs in full"),
         Flag(name="quiet", short="q", help="Print the IDs alone"),
     ),

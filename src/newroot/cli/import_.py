@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from newroot.cli.flags import Flag, Positional, Verb
@@ -10,23 +11,27 @@ from newroot.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
     from newroot.cli.flags import Parsed
     from newroot.cli.verbs import Context
 
 
 def _import(parsed: Parsed, context: Context) -> int:
     from newroot.cli.load import standard_input
-    from newroot.images.flat import import_tar
+    from newroot.images.flat import import_tar, source_date_epoch, timestamp
     from newroot.images.store import ImageStore
 
     file, *rest = parsed.positionals
-    changes = read_changes(parsed.texts("change"))
     name = rest[0] if rest else name_from_file(file)
     source = standard_input("newroot import FILE") if file == "-" else file
-    image = import_tar(ImageStore(context.root), source, name, **changes)
+    epoch = source_date_epoch(os.environ)
+    image = import_tar(
+        ImageStore(context.root),
+        source,
+        name,
+        changes=parsed.texts("change"),
+        message=parsed.text("message"),
+        created=None if epoch is None else timestamp(epoch),
+    )
     print(image.digest)
     if not rest:
         print(f"newroot: the image is called {name}", file=sys.stderr)
@@ -50,58 +55,6 @@ def name_from_file(path: str) -> str:
     return name
 
 
-# --- --change ------------------------------------------------------------------------------------
-
-
-def read_changes(instructions: list[str]) -> dict[str, Any]:
-    """The arguments of ``import_tar`` that Dockerfile *instructions* set."""
-    arguments: dict[str, Any] = {}
-    for instruction in instructions:
-        word, _, rest = instruction.strip().partition(" ")
-        if word.upper() not in _CHANGES or not rest.strip():
-            raise UsageError(
-                f"invalid change {instruction!r}",
-                hint=f"one of {', '.join(_CHANGES)}, and its value",
-            )
-        argument, read = _CHANGES[word.upper()]
-        value = read(rest.strip())
-        if isinstance(value, dict):
-            value = {**arguments.get(argument, {}), **value}
-        arguments[argument] = value
-    return arguments
-
-
-def _command(text: str) -> list[str]:
-    import json
-
-    try:
-        words = json.loads(text)
-    except ValueError:
-        # Docker's shell form.
-        return ["/bin/sh", "-c", text]
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        return ["/bin/sh", "-c", text]
-    return words
-
-
-def _pair(text: str) -> dict[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        name, _, value = text.partition(" ")
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        value = value[1:-1]
-    return {name: value.strip() if not equals else value}
-
-
-_CHANGES: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "CMD": ("command", _command),
-    "ENTRYPOINT": ("entrypoint", _command),
-    "ENV": ("env", _pair),
-    "LABEL": ("labels", _pair),
-    "USER": ("user", str),
-    "WORKDIR": ("workdir", str),
-}
-
 IMPORT = Verb(
     name="import",
     summary=VERBS["import"][1],
@@ -114,6 +67,7 @@ IMPORT = Verb(
             repeat=True,
             help="Set something as a Dockerfile would, as 'CMD [\"sh\"]'",
         ),
+        Flag(name="message", short="m", metavar="TEXT", help="What the history says of it"),
     ),
     positionals=(
         Positional(name="FILE", completes="file"),

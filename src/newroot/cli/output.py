@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC
 
+from newroot.cli.flags import Flag
+from newroot.errors import UsageError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
 JSON_FORMAT = ("json",)
 LIST_FORMATS = ("table", "json")
+FORMAT = Flag(
+    name="format",
+    metavar="FORMAT",
+    help="How to print the list: table, json, or a line with {name} for each column",
+)
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -20,6 +28,69 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in table:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("   ".join(cells).rstrip())
+
+
+def print_rows(
+    columns: Mapping[str, str], rows: Sequence[Mapping[str, str]], wanted: str | None
+) -> None:
+    """Print *rows* as ``--format`` *wanted*: a table of *columns*, JSON lines, or a line each.
+
+    *columns* are heading and key of a row.  Anything but ``table`` and ``json`` is the line, in
+    which ``{name}`` stands for a column, in any case.  Raises UsageError for one that is not there.
+    """
+    if wanted == "json":
+        for row in rows:
+            print_json(dict(row))
+    elif wanted in (None, "table"):
+        print_table(tuple(columns), [[row[key] for key in columns.values()] for row in rows])
+    else:
+        assert wanted is not None
+        keys = {key.lower(): key for key in (rows[0] if rows else ())}
+        pieces = read_template(wanted)
+        for row in rows:
+            print(fill(pieces, lambda name, row=row: row[_known(name, keys)]))  # type: ignore[misc]
+
+
+def _known(name: str, keys: Mapping[str, str]) -> str:
+    key = keys.get(name.lower().replace("_", ""))
+    if key is None:
+        raise UsageError(
+            f"--format: there is no column {name!r}",
+            hint="one of " + ", ".join(f"{{{key}}}" for key in keys),
+        )
+    return key
+
+
+def read_template(text: str) -> list[tuple[str, str | None]]:
+    """``{name}`` columns: what stands before each, and its name; at last what stands after all.
+
+    ``\\t`` and ``\\n`` are a tab and a new line, as for Docker; ``{{`` and ``}}`` are braces.
+    """
+    from string import Formatter
+
+    if "{{." in text:
+        raise UsageError(
+            f"--format {text!r}: newroot has no Go templates",
+            hint="write {name} for {{.Name}}; --format json has every name",
+        )
+    try:
+        parsed = list(Formatter().parse(text.replace("\\t", "\t").replace("\\n", "\n")))
+    except ValueError as error:
+        raise UsageError(f"--format {text!r}: {error}".lower()) from None
+    return [(before, name) for before, name, _, _ in parsed]
+
+
+def fill(pieces: Iterable[tuple[str, str | None]], value: Callable[[str], str]) -> str:
+    """The line that a template makes."""
+    return "".join(before + ("" if name is None else value(name)) for before, name in pieces)
+
+
+def confirm(question: str) -> bool:
+    """Ask on the terminal whether to go on."""
+    import sys
+
+    print(f"{question}\nGo on? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:

@@ -6,7 +6,7 @@ import sys
 
 from newroot.cli.failures import each
 from newroot.cli.flags import Flag, Positional, Verb
-from newroot.cli.output import JSON_FORMAT, LIST_FORMATS, print_json, print_table
+from newroot.cli.output import JSON_FORMAT, LIST_FORMATS, confirm, print_json, print_table
 from newroot.cli.verbs import VERBS
 from newroot.container.labels import read_labels
 from newroot.rootfs.volumes import VolumeStore
@@ -75,7 +75,7 @@ def _remove(parsed: Parsed, context: Context) -> int:
 def _prune(parsed: Parsed, context: Context) -> int:
     every = parsed.is_set("all")
     which = "all volumes" if every else "all anonymous volumes"
-    if not parsed.is_set("force") and not _confirm(f"This removes {which} that no container uses."):
+    if not parsed.is_set("force") and not confirm(f"This removes {which} that no container uses."):
         print("Nothing was removed.", file=sys.stderr)
         return 0
     removed = VolumeStore(context.root).prune(every=every)
@@ -83,11 +83,6 @@ def _prune(parsed: Parsed, context: Context) -> int:
         print("Deleted Volumes:")
         print("\n".join(removed))
     return 0
-
-
-def _confirm(question: str) -> bool:
-    print(f"{question}\nGo on? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 _VOLUMES = (Positional(name="VOLUME", repeat=True, completes="volume"),)

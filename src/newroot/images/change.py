@@ -11,7 +11,8 @@ published, unless an image of somebody else has come to need it, under the same 
 takes; and commit looks, under that lock, whether all that it relies on is still there.
 
 Locks are flock(2): ``images/`` itself while the index changes; every staged file or directory while
-its maker lives, so leftovers of a killed process are told by their lock being free.
+its maker lives, so leftovers of a killed process are told by their lock being free; and ``layers/``
+shared while a change goes on, so that nobody takes what it has published for an orphan.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ _OLD = ".old-"
 _LOCK = ".lock-"
 _PARTIAL = ".partial-"
 _PARTIAL_KEPT_S = 7 * 24 * 3600
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Change:
@@ -71,19 +73,28 @@ class Change:
         self._published: list[str] = []
         self._relied_on: list[str] = []
         self._committed = False
+        self._going_on = -1
 
     def __enter__(self) -> Self:
         with named_errors("open the image store", self._store.root):
             make_layout(self._store)
-            with _locked(self._store.images):
+            with locked(self._store.images):
                 _sweep(self._store)
+            self._going_on = os.open(self._store.layers, _DIRECTORY)
+            fcntl.flock(self._going_on, fcntl.LOCK_SH)
         return self
 
     def __exit__(self, *_: object) -> None:
+        try:
+            self._leave()
+        finally:
+            os.close(self._going_on)
+
+    def _leave(self) -> None:
         for staged in self._staged:
             staged.discard()
         if self._published and not self._committed:
-            with _locked(self._store.images):
+            with locked(self._store.images):
                 self._take_back()
 
     # ── blobs ────────────────────────────────────────────────────────────────────────────────
@@ -193,7 +204,7 @@ class Change:
 
     def commit(self, update: Callable[[Entries], None]) -> None:
         """Change the index, and with that make everything visible at once."""
-        with _locked(self._store.images):
+        with locked(self._store.images):
             relied_on = self._relied_on + self._published
             gone = {path for path in relied_on if not os.path.exists(path)}
             if gone:
@@ -224,7 +235,7 @@ class Change:
         needed = reachable(self._store)
         for path in self._published:
             if path not in needed:
-                _remove(path)
+                remove_path(path)
 
 
 def give_name(
@@ -268,7 +279,7 @@ def remove_image(store: ImageStore, name: str, *, keep_layers: Collection[str]) 
     """See ``ImageStore.remove``."""
     if not os.path.isdir(store.images):
         raise store.not_found(name)
-    with _locked(store.images), named_errors("remove an image", store.images):
+    with locked(store.images), named_errors("remove an image", store.images):
         entries = store.entries()
         entry = store.find_entry(entries, name)
         if entry is None:
@@ -289,9 +300,9 @@ def remove_image(store: ImageStore, name: str, *, keep_layers: Collection[str]) 
         _write_index(store, entries)
         doomed = ours - reachable(store) - {os.path.abspath(path) for path in keep_layers}
         # Out of the way under the lock, which is quick; taken apart after it, which may not be.
-        old = [moved for path in sorted(doomed) if (moved := _move_away(path))]
+        old = [moved for path in sorted(doomed) if (moved := move_away(path))]
     for path in old:
-        _remove(path)
+        remove_path(path)
     return Removed(untagged=untagged, deleted=(str(entry.get("digest")),))
 
 
@@ -343,7 +354,7 @@ def make_layout(store: ImageStore) -> None:
     # Below are set-user-ID programs that belong to images, not to this host's users:
     # CVE-2021-41091.
     os.makedirs(store.layers, mode=0o700, exist_ok=True)
-    with _locked(store.images):
+    with locked(store.images):
         if not os.path.exists(f"{store.images}/oci-layout"):
             layout = json.dumps({"imageLayoutVersion": LAYOUT_VERSION})
             _write_beside(f"{store.images}/oci-layout", layout.encode())
@@ -397,14 +408,14 @@ def _sweep_one(path: str) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if is_at(fd, path):
-            _remove(path)
+            remove_path(path)
     except BlockingIOError:
         pass  # its maker lives
     finally:
         os.close(fd)
 
 
-def _move_away(path: str) -> str | None:
+def move_away(path: str) -> str | None:
     directory = os.path.dirname(path)
     if os.path.basename(directory) == "sha256":
         directory = os.path.dirname(os.path.dirname(directory))
@@ -416,7 +427,7 @@ def _move_away(path: str) -> str | None:
     return moved
 
 
-def _remove(path: str) -> None:
+def remove_path(path: str) -> None:
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -424,7 +435,7 @@ def _remove(path: str) -> None:
 
 
 @contextmanager
-def _locked(directory: str) -> Iterator[None]:
+def locked(directory: str) -> Iterator[None]:
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

@@ -55,6 +55,8 @@ _MAGIC = (
 
 def sniff(head: bytes) -> str | None:
     """The compression that *head* begins, or None."""
+    if head[257:262] == b"ustar":
+        return None  # a tar, whose first member's name may begin with any magic number
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind

@@ -10,6 +10,7 @@ import os
 
 from newroot.errors import UsageError
 from newroot.images.change import Change, give_name
+from newroot.images.instructions import changed
 from newroot.images.layers import add_unknown_layer
 from newroot.images.limits import DEFAULT, Limits
 from newroot.images.platform import host_platform
@@ -37,7 +38,9 @@ def import_tar(
     workdir: str | None = None,
     user: str | None = None,
     labels: Mapping[str, str] | None = None,
+    changes: Sequence[str] = (),
     created: str | None = None,
+    message: str | None = None,
     created_by: str = "newroot import",
     architecture: str | None = None,
     absolute_names: bool = False,
@@ -45,8 +48,10 @@ def import_tar(
 ) -> Image:
     """Make an image called *name* from the tar *source*, a path or an open binary file.
 
-    *created* is RFC 3339 and now when left out; with it the image depends on the tar alone.  An
-    image that had the name keeps living without it.  On any failure the store is as it was.
+    *changes* are Dockerfile instructions, as ``CMD ["sh"]``, carried out after the other words.
+    *created* is RFC 3339 and now when left out; with it the image depends on the tar alone.
+    *message* goes into the history.  An image that had the name keeps living without it.  On any
+    failure the store is as it was.
 
     Raises UsageError for a name that cannot be, ImageError and UnsafeEntry for the archive.
     """
@@ -61,6 +66,9 @@ def import_tar(
         "User": user,
         "Labels": dict(labels) if labels else None,
     }
+    config_section = changed(
+        {key: value for key, value in settings.items() if value is not None}, changes
+    )
     file, what = _opened(source)
     try:
         with Change(store) as change:
@@ -73,9 +81,10 @@ def import_tar(
             )
             config = _config(
                 layer.diff_id,
-                {key: value for key, value in settings.items() if value is not None},
-                created=created or _now(),
+                config_section,
+                created=created or timestamp(),
                 created_by=created_by,
+                message=message,
                 architecture=architecture,
             )
             written = change.write_blob(json.dumps(config).encode(), CONFIG)
@@ -104,6 +113,7 @@ def _config(
     *,
     created: str,
     created_by: str,
+    message: str | None,
     architecture: str | None,
 ) -> dict[str, Any]:
     variant = None
@@ -115,11 +125,26 @@ def _config(
         config["variant"] = variant
     config["config"] = settings
     config["rootfs"] = {"type": "layers", "diff_ids": [diff_id]}
-    config["history"] = [{"created": created, "created_by": created_by}]
+    history = {"created": created, "created_by": created_by}
+    if message:
+        history["comment"] = message
+    config["history"] = [history]
     return config
 
 
-def _now() -> str:
+def timestamp(seconds: int | None = None) -> str:
+    """*seconds* since the epoch, or now, in the words of RFC 3339."""
     from datetime import UTC, datetime
 
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    then = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return then.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def source_date_epoch(environment: Mapping[str, str]) -> int | None:
+    """What SOURCE_DATE_EPOCH says: reproducible-builds.org, docs/source-date-epoch."""
+    text = environment.get("SOURCE_DATE_EPOCH", "")
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 11:
+        raise UsageError(f"read SOURCE_DATE_EPOCH={text!r}: it is not a number of seconds")
+    return int(text)

@@ -123,11 +123,17 @@ def add_unknown_layer(
     what: str,
     absolute_names: bool,
     limits: Limits = DEFAULT,
+    recompress: bool = False,
+    below: tuple[str, ...] = (),
 ) -> Layer:
-    """Add a layer of which nothing is known: a flat tar, perhaps from a pipe."""
+    """Add a layer of which nothing is known: a flat tar, perhaps from a pipe.
+
+    With *recompress* its blob becomes gzip whatever it was.  *below* are the unpacked layers that
+    it stands on, topmost first.
+    """
     stream = LayerStream(chunks, what=what, limits=limits)
     blob, tree = change.new_blob(), change.new_layer()
-    media_type = _MEDIA_TYPES.get(stream.compression)
+    media_type = None if recompress else _MEDIA_TYPES.get(stream.compression)
     recompressed = None
     if media_type is not None:
         stream.keep = blob.write
@@ -136,7 +142,7 @@ def add_unknown_layer(
     next_chunk = recompressed.next if recompressed else stream.next
     _read_through(
         stream, tree, next_chunk, what=what, strict=True, absolute_names=absolute_names,
-        limits=limits,
+        limits=limits, below=below,
     )  # fmt: skip
     if recompressed is not None:
         descriptor = recompressed.finish()

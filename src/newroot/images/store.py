@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from typing import Any
 
+    from newroot.oci.image import Manifest
+
     Entry = dict[str, Any]
     Entries = list[Entry]
 
@@ -113,6 +115,16 @@ class ImageStore:
             ]
         except UsageError as error:
             raise _damaged(what, error) from None
+
+    def manifest(self, name: str) -> Manifest:
+        """The manifest of the image called *name*.  Errors as ``get``."""
+        entry = self.find_entry(self.entries(), name)
+        if entry is None:
+            raise self.not_found(name)
+        try:
+            return read_manifest(self.document(descriptor_of(entry), f"the manifest of {name}"))
+        except UsageError as error:
+            raise _damaged(f"image {name}", error) from None
 
     def blob_path(self, digest: str) -> str:
         """Where the blob of a well-formed *digest* is or would be."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from newroot.cli.images import split_name
-from newroot.cli.import_ import name_from_file, read_changes
+from newroot.cli.import_ import name_from_file
 from newroot.cli.main import main
 from newroot.errors import UsageError
 from newroot.images.store import ImageStore
@@ -69,20 +69,6 @@ def test_a_file_without_a_letter_gives_no_name() -> None:
     for file in ("-", "___.tar", "é.tar"):
         with pytest.raises(UsageError):
             name_from_file(file)
-
-
-def test_changes_are_a_dockerfile_s() -> None:
-    assert read_changes(
-        ['CMD ["sh", "-l"]', "entrypoint /bin/run me", "ENV A=1", 'ENV B="two words"', "USER 1:1"]
-    ) == {
-        "command": ["sh", "-l"],
-        "entrypoint": ["/bin/sh", "-c", "/bin/run me"],
-        "env": {"A": "1", "B": "two words"},
-        "user": "1:1",
-    }
-    for wrong in ("", "CMD", "RUN ls", "EXPOSE 80"):
-        with pytest.raises(UsageError):
-            read_changes([wrong])
 
 
 def test_images_is_docker_s_table(newroot: Newroot, archive: str) -> None:

@@ -161,12 +161,13 @@ def test_an_image_without_a_name_is_found_by_its_digest(store, archive, made):
 
 @pytest.mark.parametrize("form", ["directory", "tar"])
 def test_an_oci_layout(store, archive, made, tmp_path, form):
-    files = made.files(made.named())
+    named = made.named()
+    files = made.files(named)
     source = lay(tmp_path / "layout", files) if form == "directory" else tar(archive, files)
     (image,) = load_archive(store, source)
 
     check(image)
-    assert made.named()["digest"] == image.digest
+    assert named["digest"] == image.digest
     assert "docker.io/library/made:1" == image.reference
 
 
