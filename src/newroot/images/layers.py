@@ -142,7 +142,7 @@ def add_unknown_layer(
     next_chunk = recompressed.next if recompressed else stream.next
     _read_through(
         stream, tree, next_chunk, what=what, strict=True, absolute_names=absolute_names,
-        limits=limits, below=below,
+        limits=limits, below=lambda: below,
     )  # fmt: skip
     if recompressed is not None:
         descriptor = recompressed.finish()
