@@ -6,6 +6,7 @@
     ├── UnsupportedError                 this kernel or host cannot: .feature, .tried
     ├── SyscallError(…, OSError)         our side of a start: .call, .target
     ├── StepError(…, OSError)            newroot-init's side: .step, .index, .total, .kernel_log
+    ├── HookError                        a hook of config.json failed
     ├── ImageError
     │   ├── DigestMismatch               the bytes are not the ones that were named
     │   ├── SizeMismatch                 more or fewer bytes than were named
@@ -145,6 +146,13 @@ class StepError(_OSNewrootError):
         self.index = index
         self.total = total
         self.kernel_log = kernel_log
+
+
+class HookError(NewrootError):
+    """A hook of config.json failed, or took longer than it may.  Nothing of the container remains.
+
+    Of those that newroot-init runs, in the container's namespaces, a StepError tells.
+    """
 
 
 class ImageError(NewrootError):

@@ -216,6 +216,15 @@ SAMPLES: tuple[s.Step, ...] = (
     s.Reap(),
     s.Exec(paths=("/nowhere/a",), argv=("a", "b c"), env=("K=V",)),
     s.HoldTree(source="/s", place=0),
+    s.SetLabel(module="apparmor", label="a"),
+    s.SetClocks(offsets=(("monotonic", 1, 2),)),
+    s.SetScheduler(policy=1, priority=1),
+    s.SetAffinity(cpus=(0,)),
+    s.SetIoPriority(scheduling_class=2, priority=1),
+    s.SetMemoryPolicy(mode=2, nodes=(0, 64)),
+    s.SetPersonality(personality=8),
+    s.MoveInterfaces(interfaces=(("eth0", "eth1"),)),
+    s.RunHook(point="startContainer", path="/h", argv=("h", "x"), env=("A=b",), timeout_s=1),
 )
 
 
@@ -271,6 +280,12 @@ _BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     "name": st.sampled_from(["net.ipv4.ip_forward", "net/ipv4/conf/eth0.1/forwarding"]),
     "program": st.lists(_BIG, max_size=8).map(lambda words: struct.pack(f"{len(words)}Q", *words)),
     "score": st.integers(-1000, 1000),
+    "offsets": st.just((("boottime", -1, 5),)),
+    "interfaces": st.just((("a", "b"),)),
+    "cpus": st.lists(st.integers(0, 500), min_size=1, max_size=4).map(tuple),
+    "nodes": st.lists(st.integers(0, 500), max_size=4).map(tuple),
+    "nice": st.integers(-20, 19),
+    "module": st.sampled_from(["apparmor", "selinux"]),
     "place": st.integers(0, 7),
     **{name: st.integers(0, 2**12 - 1) for name in ("mode", "major", "minor", "umask")},
     **{name: st.integers(0, 2**15) for name in ("rows", "columns", "resource")},
@@ -297,7 +312,7 @@ def _values(kind: type[s.Step]) -> dict[str, st.SearchStrategy[Any]]:
                 found[name] = _BIG
             else:
                 found[name] = _BY_NAME[name] if name in _BY_NAME else _BY_TYPE[type_]
-    if kind is s.LoadSeccomp:
+    if kind in (s.LoadSeccomp, s.SetScheduler):
         found["flags"] = _SMALL
     found["why"] = st.just("")
     return found

@@ -10,13 +10,17 @@ import os
 
 from newroot.container.cgroup_view import view_of
 from newroot.container.compile import Situation, compile
+from newroot.container.parent import Parent
 from newroot.container.process import Cleanup, Process
-from newroot.errors import NotFound, SpecError
+from newroot.errors import NotFound
+from newroot.isolation.capabilities import left_out
+from newroot.linux import capabilities
 from newroot.plan import encode
 from newroot.rootfs.root import Root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from newroot.container.start import Stdio
@@ -37,8 +41,12 @@ def start_bundle(
     *,
     switch: str = "pivot",
     terminal_size: tuple[int, int] = (0, 0),
+    warn: Callable[[str], None] = lambda words: None,
 ) -> Process:
-    """Start *config*'s process.  *claim* is released when it has ended, or could not start."""
+    """Start *config*'s process.  *claim* is released when it has ended, or could not start.
+
+    *warn* is told what the specification wants logged.
+    """
     cgroup: Cgroup | None = None
     try:
         rootfs = os.path.join(bundle, config["root"]["path"])
@@ -48,8 +56,11 @@ def start_bundle(
 
         host = detect()
         cgroup = _make_cgroup(config, claim, host)
+        _check_host(config)
         spaces = _id_maps(config, launcher)
         in_user_namespace = _has_user_namespace(config)
+        # In a user namespace of its own it has them all: user_namespaces(7).
+        held = None if in_user_namespace else capabilities.mask(capabilities.held())
         plan = compile(
             config,
             Root(directory=os.path.abspath(rootfs), scratch=storage.mount_point),
@@ -62,8 +73,11 @@ def start_bundle(
                 terminal_size=terminal_size,
                 may_make_nodes=os.geteuid() == 0 and not in_user_namespace,
                 id_maps=spaces.paths if spaces is not None else {},
+                capabilities=held,
             ),
         )
+        for name in left_out(config["process"].get("capabilities"), held):
+            warn(f"the capability {name} cannot be given")
         if in_user_namespace:
             from newroot.isolation.user_namespace import launch_in
 
@@ -76,6 +90,7 @@ def start_bundle(
                 stdio.fds,
                 held=(claim.fd,),
             )
+        parent = Parent(config, plan, _state(config, claim.id, bundle))
     except BaseException:
         _end(claim, cgroup)
         raise
@@ -86,12 +101,22 @@ def start_bundle(
     def release(ended: Ended | None) -> None:
         if spaces is not None:
             spaces.close()
+        parent.close()
         _end(claim, cgroup)
+        if config.get("hooks"):
+            from newroot.container.hooks import run_poststop_hooks
+
+            run_poststop_hooks(config, parent.state, warn)
 
     oom_kills = cgroup.oom_kills if cgroup is not None else lambda: 0
     argv = tuple(config["process"]["args"])
     return Process(
-        launch, lambda: plan, Cleanup(oom_kills=oom_kills, release=release), argv, stdio.pipes
+        launch,
+        lambda: plan,
+        Cleanup(oom_kills=oom_kills, release=release),
+        argv,
+        stdio.pipes,
+        parent=parent,
     )
 
 
@@ -111,6 +136,33 @@ def _id_maps(config: dict[str, Any], launcher: Launcher) -> Spaces | None:
     from newroot.isolation.user_namespace import Spaces
 
     return Spaces(lambda: launcher, maps)
+
+
+def _state(config: dict[str, Any], name: str, bundle: str) -> dict[str, Any]:
+    """The container's state, but for its status and its process: runtime.md, State."""
+    return {
+        "ociVersion": config["ociVersion"],
+        "id": name,
+        "bundle": os.path.abspath(bundle),
+        **({"annotations": config["annotations"]} if config.get("annotations") else {}),
+    }
+
+
+def _check_host(config: dict[str, Any]) -> None:
+    """Refuse what the config asks for and this host cannot do, before anything is made."""
+    process = config.get("process") or {}
+    if config.get("hooks"):
+        from newroot.container.hooks import check_hooks
+
+        check_hooks(config)
+    if process.get("apparmorProfile") or process.get("selinuxLabel"):
+        from newroot.isolation.labels import check_labels
+
+        check_labels(process)
+    if (config.get("linux") or {}).get("sysctl"):
+        from newroot.isolation.sysctls import check_sysctls
+
+        check_sysctls(config)
 
 
 def _end(claim: Claim, cgroup: Cgroup | None) -> None:
@@ -135,8 +187,8 @@ def _seccomp(config: dict[str, Any]) -> tuple[bytes, int] | None:
     seccomp = (config.get("linux") or {}).get("seccomp")
     if seccomp is None:
         return None
-    if "listenerPath" in seccomp:
-        raise SpecError("a listener is not supported yet", pointer="/linux/seccomp/listenerPath")
-    from newroot.isolation.seccomp import compile_filter
+    from newroot.isolation.seccomp import check_listener, compile_filter
 
-    return compile_filter(seccomp)
+    program, flags = compile_filter(seccomp)
+    check_listener(seccomp, flags)
+    return program, flags

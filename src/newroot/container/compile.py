@@ -37,6 +37,7 @@ class Situation:
     terminal_size: tuple[int, int] = (0, 0)  #: rows, columns
     may_make_nodes: bool = True
     id_maps: dict[IdMaps, str] = {}  # noqa: RUF012  # a user namespace for each; never changed
+    capabilities: int | None = None  #: those that there are to give, a mask; None: all
 
 
 def compile(config: dict[str, Any], root: Root, situation: Situation) -> s.Plan:
@@ -57,17 +58,21 @@ def compile(config: dict[str, Any], root: Root, situation: Situation) -> s.Plan:
         *_map_ids(linux, spaces),
         s.NewSession(why="no terminal of the caller's is within reach: TIOCSTI, ioctl_tty(2)"),
         *namespaces.cgroup_steps(spaces, situation.cgroup_procs),
+        *namespaces.time_steps(spaces, linux.get("timeOffsets")),
         *hold_steps(config.get("mounts") or []),
         *roots.assemble(root),
         *_mounts(config, root, situation),
         *_devices(config, situation),
         *_terminal(process, situation),
+        *_network(linux, spaces),
+        *_hooks(config, "prestart", "createRuntime", "createContainer"),
         *_protect(linux),
         *_system(config, linux, spaces),
         *_working_directory(process),
         *_read_only_root(config),
         *roots.enter(root, situation.switch),
-        *_identity(process, situation),
+        *_tuning(process, linux),
+        *_identity(config, process, situation),
         *((s.Reap(why="pid 1 collects orphans and passes signals on"),) if situation.init else ()),
         command(process),
     )
@@ -143,9 +148,19 @@ def _terminal(process: dict[str, Any], situation: Situation) -> tuple[s.Step, ..
     if not process.get("terminal"):
         return ()
     rows, columns = situation.terminal_size
+    if not rows and not columns:
+        size = process.get("consoleSize") or {}
+        rows, columns = (_side(size, side) for side in ("height", "width"))
     uid = int((process.get("user") or {}).get("uid", 0))
     why = "the caller talks to it through its other end"
     return (s.OpenTerminal(rows=rows, columns=columns, uid=uid, why=why),)
+
+
+def _side(size: dict[str, Any], side: str) -> int:
+    value: int = size.get(side) or 0
+    if not 0 <= value < 2**16:  # struct winsize: ioctl_tty(2)
+        raise SpecError("not between 0 and 65535", pointer=f"/process/consoleSize/{side}")
+    return value
 
 
 def _protect(linux: dict[str, Any]) -> tuple[s.Step, ...]:
@@ -170,11 +185,45 @@ def _system(
         steps.append(s.SetHostname(hostname=config["hostname"], why="its own name, in its own uts"))
     if config.get("domainname"):
         steps.append(s.SetDomainname(domainname=config["domainname"], why="asked for"))
+    if linux.get("sysctl"):
+        from newroot.isolation.sysctls import sysctl_steps
+
+        steps += sysctl_steps(linux["sysctl"], spaces)
+    return tuple(steps)
+
+
+def _network(linux: dict[str, Any], spaces: dict[str, str | None]) -> tuple[s.Step, ...]:
+    """Before the hooks and the sysctls, for both may be about what is there then."""
+    steps: list[s.Step] = []
     if spaces.get("network", "") is None:
         steps.append(s.LinkUp(interface="lo", why="localhost works, and nothing else is reachable"))
-    for name, value in (linux.get("sysctl") or {}).items():
-        steps.append(s.SetSysctl(name=name, value=value, why="asked for"))
+    if linux.get("netDevices"):
+        from newroot.isolation.netdevices import interface_steps
+
+        steps += interface_steps(linux["netDevices"], spaces)
     return tuple(steps)
+
+
+def _hooks(config: dict[str, Any], *points: str) -> tuple[s.Step, ...]:
+    """The steps of the hooks at *points*, if there are any."""
+    if not any((config.get("hooks") or {}).get(point) for point in points):
+        return ()
+    from newroot.container.hooks import container_hook_steps, runtime_hook_steps
+
+    if points == ("startContainer",):
+        return container_hook_steps(config, *points)
+    return (*runtime_hook_steps(config), *container_hook_steps(config, "createContainer"))
+
+
+def _tuning(process: dict[str, Any], linux: dict[str, Any]) -> tuple[s.Step, ...]:
+    """What few configs ask for; before the limits, which may be too low for it."""
+    asked = ("scheduler", "ioPriority", "apparmorProfile", "selinuxLabel")
+    if not (any(map(process.get, asked)) or linux.get("personality") or linux.get("memoryPolicy")):
+        return ()
+    from newroot.isolation.labels import label_steps
+    from newroot.isolation.tuning import tuning_steps
+
+    return (*tuning_steps(process, linux), *label_steps(process))
 
 
 def _working_directory(process: dict[str, Any]) -> tuple[s.Step, ...]:
@@ -192,10 +241,18 @@ def _read_only_root(config: dict[str, Any]) -> tuple[s.Step, ...]:
     return (s.SetAttr(target="/", flags=("ro",), why="the root may not be written to"),)
 
 
-def _identity(process: dict[str, Any], situation: Situation) -> tuple[s.Step, ...]:
+def _identity(
+    config: dict[str, Any], process: dict[str, Any], situation: Situation
+) -> tuple[s.Step, ...]:
     from newroot.isolation.identity import identity_steps
 
-    return identity_steps(process, situation.seccomp, dies_with_parent=situation.dies_with_parent)
+    return identity_steps(
+        process,
+        situation.seccomp,
+        dies_with_parent=situation.dies_with_parent,
+        before_filter=_hooks(config, "startContainer"),
+        available=situation.capabilities,
+    )
 
 
 def command(process: dict[str, Any]) -> s.Exec:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import IO, Literal
 
     from newroot.container.exchange import Exchange
+    from newroot.container.parent import Parent
     from newroot.errors import StepError
     from newroot.plan.launcher import Ended, Launch, Report
     from newroot.plan.steps import Plan
@@ -96,10 +97,12 @@ class Process:
         *,
         ends_as_one: bool = False,
         request: Request | None = None,
+        parent: Parent | None = None,
     ) -> None:
         self._launch = launch
         self._ends_as_one = ends_as_one  # it has a pid namespace of its own
         self._plan = plan
+        self._parent = parent  # does what steps of the plan wait for
         self._cleanup = cleanup
         # Held for moments only, never while something is waited for; and reentrant, for a signal
         # handler that sends a signal may interrupt whoever holds it.
@@ -129,19 +132,24 @@ class Process:
         """The process id of the container's first process, as this host counts; 0 before that."""
         return self._launch.pid
 
-    def wait_started(self, on_wait: Callable[[Report], None] | None = None) -> None:
+    def wait_started(self) -> None:
         """Wait until the command itself runs.
 
-        Raises StepError, once the container's leftovers are gone, when a step failed.
+        Raises StepError, once the container's leftovers are gone, when a step failed; HookError and
+        others when what a step waited for could not be done.
         """
         if self._watch():
             try:
                 self._await_pid()
                 while (report := self._launch.next_report()) is not None:
-                    if report.kind == REPORT_WAITING and on_wait is not None:
-                        on_wait(report)
-                        self._launch.go_on()
+                    if report.kind == REPORT_WAITING and self._parent is not None:
+                        self._parent.answer(report, self._launch)
                     self._take(report)
+                if self._parent is not None and self._error is None:
+                    self._parent.started(self._launch.pid)
+            except NewrootError:
+                self.end_by_engine()
+                raise
             finally:
                 self._unwatch()
         if self._lost is not None:
@@ -160,7 +168,8 @@ class Process:
 
     def _take(self, report: Report) -> None:
         if report.kind == REPORT_FAILED:
-            self._error = step_error(self._plan(), report)
+            output = self._parent.output(report) if self._parent is not None else ""
+            self._error = step_error(self._plan(), report, output=output)
         elif report.kind == REPORT_TIMES:
             self.times_ns = report.times_ns
         elif report.kind == REPORT_TERMINAL:

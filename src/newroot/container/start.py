@@ -505,6 +505,7 @@ def _seccomp(settings: Settings, config: dict[str, Any]) -> tuple[bytes, int] | 
     if settings.seccomp is None:
         return seccomp_default.compiled_default(caps)
     from newroot.isolation.seccomp import compile_filter
+    from newroot.linux.constants import SECCOMP_FILTER_FLAG_NEW_LISTENER
 
     try:
         with open(settings.seccomp, "rb") as file:
@@ -514,4 +515,10 @@ def _seccomp(settings: Settings, config: dict[str, Any]) -> tuple[bytes, int] | 
         raise UsageError(f"reading the seccomp profile {settings.seccomp!r}: {why}") from None
     profile = seccomp_default.load_profile(text, caps)
     config["linux"]["seccomp"] = profile
-    return compile_filter(profile)
+    program, flags = compile_filter(profile)
+    if flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
+        raise UsageError(
+            f"the seccomp profile {settings.seccomp!r} has SCMP_ACT_NOTIFY: nobody would answer",
+            hint="a bundle's config can name who does: newroot-oci, linux.seccomp.listenerPath",
+        )
+    return program, flags

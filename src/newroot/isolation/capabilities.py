@@ -1,7 +1,7 @@
 """``process.capabilities`` of a runtime config: five sets of names made five masks for the kernel.
 
-Pure.  A name that no kernel has is an error; one that this kernel is too old for is left out, as
-the runtime specification lets a runtime do (config.md, Linux Process).
+Pure.  What cannot be given is left out, and ``left_out()`` says what that is, for a warning: names
+that no kernel or not this one has, and what newroot itself may not do (config.md, Linux Process).
 """
 
 from __future__ import annotations
@@ -26,18 +26,27 @@ class Masks:
     ambient: int = 0
 
 
-def from_oci(untrusted: object, *, pointer: str = POINTER, last: int | None = None) -> Masks:
+def from_oci(
+    untrusted: object,
+    *,
+    pointer: str = POINTER,
+    last: int | None = None,
+    available: int | None = None,
+) -> Masks:
     """The masks of an OCI capabilities object; none at all where there is no object.
 
     What is effective must be permitted, for the kernel's EPERM would say less.  What is ambient
     without being permitted and inheritable is left out, for no process can have it:
-    capabilities(7).  *last* stands in for this kernel's last one.  Raises SpecError.
+    capabilities(7).  *last* stands in for this kernel's last one; *available* is a mask of those
+    that there are to give.  Raises SpecError.
     """
     if untrusted is None:
         return Masks()
     if not isinstance(untrusted, dict):
         raise SpecError("must be an object", pointer=pointer)
     known = (1 << (capabilities.last_cap() if last is None else last) + 1) - 1
+    if available is not None:
+        known &= available
     bits = {name: _mask(untrusted.get(name), f"{pointer}/{name}") & known for name in SETS}
     _require(bits["effective"], bits["permitted"], "permitted", f"{pointer}/effective")
     bits["ambient"] &= bits["permitted"] & bits["inheritable"]
@@ -60,17 +69,22 @@ def _mask(untrusted: object, pointer: str) -> int:
     if not isinstance(untrusted, list):
         raise SpecError("must be a list of names", pointer=pointer)
     for index, name in enumerate(untrusted):
-        if not isinstance(name, str) or name not in capabilities.NUMBERS:
-            raise SpecError(
-                f"{name!r:.100} is not a capability", pointer=f"{pointer}/{index}", hint=_hint(name)
-            )
-    return capabilities.mask(untrusted)
+        if not isinstance(name, str):
+            raise SpecError(f"{name!r:.100} is not a capability", pointer=f"{pointer}/{index}")
+    return capabilities.mask(name for name in untrusted if name in capabilities.NUMBERS)
 
 
-def _hint(name: object) -> str | None:
-    upper = name.upper() if isinstance(name, str) else ""
-    spelled = upper if upper.startswith("CAP_") else f"CAP_{upper}"
-    return f"a config spells it {spelled}" if spelled in capabilities.NUMBERS else None
+def left_out(untrusted: object, available: int | None) -> tuple[str, ...]:
+    """The names in an OCI capabilities object that cannot be given, each once, in their order.
+
+    *available* as for ``from_oci()``.
+    """
+    sets = untrusted if isinstance(untrusted, dict) else {}
+    asked = dict.fromkeys(name for kind in SETS for name in sets.get(kind) or ())
+    numbers = capabilities.NUMBERS
+    known = (1 << capabilities.last_cap() + 1) - 1
+    given = known if available is None else known & available
+    return tuple(n for n in asked if n not in numbers or not given >> numbers[n] & 1)
 
 
 def _require(bits: int, within: int, name: str, pointer: str) -> None:

@@ -21,12 +21,21 @@ if TYPE_CHECKING:
 
 
 def identity_steps(
-    process: dict[str, Any], seccomp: tuple[bytes, int] | None, *, dies_with_parent: bool
+    process: dict[str, Any],
+    seccomp: tuple[bytes, int] | None,
+    *,
+    dies_with_parent: bool,
+    before_filter: tuple[s.Step, ...] = (),
+    available: int | None = None,
 ) -> tuple[s.Step, ...]:
-    """The steps for ``process``, from its limits to its working directory."""
+    """The steps for ``process``, from its limits to its working directory.
+
+    *before_filter* are done as the user, before a filter that is loaded last.  *available* are the
+    capabilities that there are to give, a mask; None: all that the kernel knows.
+    """
     no_new_privs = bool(process.get("noNewPrivileges"))
     load = () if seccomp is None else (_load(*seccomp),)
-    sets = capabilities.from_oci(process.get("capabilities"))
+    sets = capabilities.from_oci(process.get("capabilities"), available=available)
     return (
         *_oom_score(process),
         *(
@@ -46,6 +55,7 @@ def identity_steps(
         *(_death_step() if dies_with_parent else ()),
         *((s.SetNoNewPrivs(why="asked for"),) if no_new_privs else ()),
         *_cwd_step(process),
+        *before_filter,
         *(load if no_new_privs else ()),
     )
 

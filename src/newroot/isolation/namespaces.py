@@ -9,6 +9,10 @@ from __future__ import annotations
 from newroot.errors import SpecError
 from newroot.plan import steps as s
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 #: OCI's names for what the kernel calls otherwise.
 _KERNEL_NAME = {"network": "net"}
 NAMES = ("user", "mount", "pid", "uts", "ipc", "network", "cgroup", "time")
@@ -36,7 +40,8 @@ def kinds(namespaces: list[dict[str, str]]) -> dict[str, str | None]:
 def born_in(found: dict[str, str | None]) -> tuple[s.Step, ...]:
     """The plan's first steps: the namespaces to join, and those to be born in.
 
-    The cgroup namespace is made later, for its root is the cgroup that one is in by then.
+    The cgroup namespace is made later, for its root is the cgroup that one is in by then; the time
+    namespace too, for whoever is born in one can no longer say what its clocks show.
     """
     joined = tuple(
         s.SetNamespace(namespace=_KERNEL_NAME.get(kind, kind), path=path, why="asked for")
@@ -46,11 +51,42 @@ def born_in(found: dict[str, str | None]) -> tuple[s.Step, ...]:
     new = tuple(
         _KERNEL_NAME.get(kind, kind)
         for kind, path in found.items()
-        if path is None and kind != "cgroup"
+        if path is None and kind not in ("cgroup", "time")
     )
     if not new:
         return joined
     return (s.Unshare(namespaces=new, why="alone with its own view of the system"), *joined)
+
+
+def time_steps(found: dict[str, str | None], offsets: dict[str, Any] | None) -> tuple[s.Step, ...]:
+    """Make a time namespace, set its clocks, enter it: time_namespaces(7).
+
+    Raises SpecError for *offsets* (``linux.timeOffsets``) that are none, or without a namespace.
+    """
+    shifts = tuple(_offset(clock, value) for clock, value in (offsets or {}).items())
+    if "time" not in found or found["time"] is not None:
+        if shifts:
+            raise SpecError("there is no new time namespace", pointer="/linux/timeOffsets")
+        return ()
+    why = "its clocks may show another time than the host's"
+    return (
+        s.Unshare(namespaces=("time",), why=why),
+        *((s.SetClocks(offsets=shifts, why="asked for"),) if shifts else ()),
+        # By itself one would be in it only after an exec, and only since Linux 6.2.
+        s.SetNamespace(namespace="time", path=s.OWN_TIME, why="nobody enters it by unshare(2)"),
+    )
+
+
+def _offset(clock: str, untrusted: dict[str, Any] | None) -> tuple[str, int, int]:
+    pointer = f"/linux/timeOffsets/{clock}"
+    if clock not in ("monotonic", "boottime"):
+        raise SpecError(
+            "this clock cannot be shifted", pointer=pointer, hint="monotonic and boottime can"
+        )
+    seconds, ns = (untrusted or {}).get("secs") or 0, (untrusted or {}).get("nanosecs") or 0
+    if not 0 <= ns < 1_000_000_000:
+        raise SpecError("not between 0 and 999999999", pointer=f"{pointer}/nanosecs")
+    return clock, seconds, ns
 
 
 def cgroup_steps(found: dict[str, str | None], procs: tuple[str, ...]) -> tuple[s.Step, ...]:

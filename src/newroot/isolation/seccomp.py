@@ -131,6 +131,18 @@ def compile_filter(
     return program, flags
 
 
+def check_listener(seccomp: dict[str, object], flags: int, pointer: str = POINTER) -> None:
+    """Raise SpecError unless somebody is named who answers for a filter with these *flags*."""
+    path, metadata = seccomp.get("listenerPath"), seccomp.get("listenerMetadata")
+    for key, value in (("listenerPath", path), ("listenerMetadata", metadata)):
+        if value is not None and not isinstance(value, str):
+            raise SpecError("expected a string", pointer=f"{pointer}/{key}")
+    if metadata and not path:
+        raise SpecError("there is no listenerPath", pointer=f"{pointer}/listenerMetadata")
+    if flags & c.SECCOMP_FILTER_FLAG_NEW_LISTENER and not path:
+        raise SpecError("missing: a rule has SCMP_ACT_NOTIFY", pointer=f"{pointer}/listenerPath")
+
+
 # --- decisions --------------------------------------------------------------------------------
 
 

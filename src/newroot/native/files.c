@@ -113,19 +113,12 @@ write_to_proc (struct run *run, const char *name, const char *value)
   return fd < 0 ? fd : write_all (run, fd, value, length_of (value));
 }
 
-/* a: the path below /proc, sys/…; b: the value. */
+/* a: the path below /proc: sys/… of a sysctl, self/… of what is the process's own;
+ * b: the value. */
 int
-step_set_sysctl (struct run *run, struct step *step)
+step_set_proc (struct run *run, struct step *step)
 {
   return write_to_proc (run, text_of (step, step->a), text_of (step, step->b));
-}
-
-/* a: -1000 … 1000.  Before the pivot /proc is the host's, which knows us by self too,
- * but not when our pid namespace is new: then self is nobody there. */
-int
-step_set_oom_score (struct run *run, struct step *step)
-{
-  return write_to_proc (run, "self/oom_score_adj", text_of (step, step->a));
 }
 
 /* a: a cgroup.procs file of the host; "0" is the writer itself (cgroups(7)). */

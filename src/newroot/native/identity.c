@@ -100,7 +100,9 @@ step_load_seccomp (struct run *run, struct step *step)
   if (step->a == 0 || step->x > BPF_MAXINSNS
       || step->x > (step->size - step->a) / sizeof (struct sock_filter))
     return -EINVAL;
-  return (int)attempt (run, __NR_seccomp, SECCOMP_SET_MODE_FILTER, step->y, &program);
+  int done = (int)attempt (run, __NR_seccomp, SECCOMP_SET_MODE_FILTER, step->y, &program);
+  /* A listener is left to exec to close: close(2) may be what is listened to. */
+  return done > 0 ? ask_parent (run, done) : done;
 }
 
 /* a: a directory of the new root; with MAKE_TARGET it is made by an earlier step. */

@@ -6,6 +6,7 @@
 #include <asm/poll.h>
 #include <asm/signal.h>
 #include <linux/fcntl.h>
+#include <linux/netlink.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
 #include <linux/sockios.h>
@@ -27,15 +28,40 @@ step_set_namespace (struct run *run, struct step *step)
   return fd < 0 ? fd : (int)attempt (run, __NR_setns, fd, step->x);
 }
 
-/* Python does its part (maps ids, runs hooks) and then sends one byte. */
+/* Python does its part (maps ids, runs hooks, takes *fd* by pidfd_getfd(2)) and then sends
+ * one byte.  By write and read alone: a filter may be loaded that somebody is to be asked by,
+ * and nobody is there before Python has taken it. */
+int
+ask_parent (struct run *run, int fd)
+{
+  char word;
+  struct report report = { .kind = REPORT_WAITING, .index = run->index, .error = fd };
+  long n = attempt (run, __NR_write, run->report, &report, sizeof report);
+  if (n >= 0)
+    n = attempt (run, __NR_read, run->report, &word, 1);
+  return n < 0 ? (int)n : n == 0 ? -ECANCELED : 0;
+}
+
 int
 step_wait (struct run *run, struct step *step)
 {
   (void)step;
-  char word;
-  send_report (run, REPORT_WAITING, 0);
-  long n = attempt (run, __NR_read, run->report, &word, 1);
-  return n < 0 ? (int)n : n == 0 ? -ECANCELED : 0;
+  return ask_parent (run, 0);
+}
+
+/* Python moves interfaces here, and sets them up through a socket of this namespace. */
+int
+step_move_interfaces (struct run *run, struct step *step)
+{
+  enum
+  {
+    AF_NETLINK_ = 16,
+    SOCK_RAW_ = 3
+  };
+  (void)step;
+  int fd CLEANUP_FD
+      = (int)attempt (run, __NR_socket, AF_NETLINK_, SOCK_RAW_ | O_CLOEXEC, NETLINK_ROUTE);
+  return fd < 0 ? fd : ask_parent (run, fd);
 }
 
 /* Who is not dumpable has an id map that only root may write, and the caller, who is to
@@ -44,7 +70,8 @@ int
 step_map_ids (struct run *run, struct step *step)
 {
   sys (__NR_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
-  int done = step_wait (run, step);
+  (void)step;
+  int done = ask_parent (run, 0);
   sys (__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
   /* Who has no id in here can make no file (EOVERFLOW).  A map may have no root, however. */
   sys (__NR_setresgid, 0, 0, 0);

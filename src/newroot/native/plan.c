@@ -29,12 +29,18 @@ static const uint8_t texts[STEP_COUNT] = {
   [STEP_SET_HOSTNAME] = A,
   [STEP_SET_DOMAINNAME] = A,
   [STEP_LINK_UP] = A,
-  [STEP_SET_OOM_SCORE] = A,
+  [STEP_SET_OOM_SCORE] = A | B,
   [STEP_SET_CAPABILITIES] = A,
   [STEP_LOAD_SECCOMP] = A,
   [STEP_SET_CWD] = A,
   [STEP_EXEC] = A | B | C,
   [STEP_HOLD_TREE] = A,
+  [STEP_SET_LABEL] = A | B,
+  [STEP_SET_CLOCKS] = A | B,
+  [STEP_SET_SCHEDULER] = A,
+  [STEP_SET_AFFINITY] = A,
+  [STEP_SET_MEMORY_POLICY] = A,
+  [STEP_RUN_HOOK] = A | B | C,
 };
 
 static int

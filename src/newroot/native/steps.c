@@ -29,7 +29,7 @@ static step_function *const functions[STEP_COUNT] = {
   [STEP_MASK] = step_mask,
   [STEP_MAKE_READONLY] = step_make_readonly,
   [STEP_OPEN_TERMINAL] = step_open_terminal,
-  [STEP_SET_SYSCTL] = step_set_sysctl,
+  [STEP_SET_SYSCTL] = step_set_proc,
   [STEP_SET_HOSTNAME] = step_set_hostname,
   [STEP_SET_DOMAINNAME] = step_set_domainname,
   [STEP_LINK_UP] = step_link_up,
@@ -37,7 +37,7 @@ static step_function *const functions[STEP_COUNT] = {
   [STEP_MOVE_ROOT] = step_move_root,
   [STEP_CHROOT] = step_chroot,
   [STEP_DETACH_OLD_ROOT] = step_detach_old_root,
-  [STEP_SET_OOM_SCORE] = step_set_oom_score,
+  [STEP_SET_OOM_SCORE] = step_set_proc,
   [STEP_SET_RLIMIT] = step_set_rlimit,
   [STEP_SET_BOUNDING] = step_set_bounding,
   [STEP_SET_USER] = step_set_user,
@@ -48,6 +48,15 @@ static step_function *const functions[STEP_COUNT] = {
   [STEP_REAP] = step_reap,
   [STEP_EXEC] = step_exec,
   [STEP_HOLD_TREE] = step_hold_tree,
+  [STEP_SET_LABEL] = step_set_proc,
+  [STEP_SET_CLOCKS] = step_set_proc,
+  [STEP_SET_SCHEDULER] = step_set_scheduler,
+  [STEP_SET_AFFINITY] = step_set_affinity,
+  [STEP_SET_IO_PRIORITY] = step_set_io_priority,
+  [STEP_SET_MEMORY_POLICY] = step_set_memory_policy,
+  [STEP_SET_PERSONALITY] = step_set_personality,
+  [STEP_MOVE_INTERFACES] = step_move_interfaces,
+  [STEP_RUN_HOOK] = step_run_hook,
 };
 
 /* What each step took, in nanoseconds; behind a struct report on the wire. */

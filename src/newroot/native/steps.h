@@ -24,8 +24,7 @@ int step_make_dir (struct run *run, struct step *step);
 int step_write_file (struct run *run, struct step *step);
 int step_make_node (struct run *run, struct step *step);
 int step_make_symlink (struct run *run, struct step *step);
-int step_set_sysctl (struct run *run, struct step *step);
-int step_set_oom_score (struct run *run, struct step *step);
+int step_set_proc (struct run *run, struct step *step);
 int step_join_cgroup (struct run *run, struct step *step);
 
 /* terminal.c */
@@ -41,6 +40,8 @@ int step_new_session (struct run *run, struct step *step);
 int step_set_hostname (struct run *run, struct step *step);
 int step_set_domainname (struct run *run, struct step *step);
 int step_link_up (struct run *run, struct step *step);
+int step_move_interfaces (struct run *run, struct step *step);
+int ask_parent (struct run *run, int fd);
 
 /* identity.c */
 int step_set_rlimit (struct run *run, struct step *step);
@@ -50,6 +51,16 @@ int step_set_capabilities (struct run *run, struct step *step);
 int step_set_no_new_privs (struct run *run, struct step *step);
 int step_load_seccomp (struct run *run, struct step *step);
 int step_set_cwd (struct run *run, struct step *step);
+
+/* tuning.c */
+int step_set_scheduler (struct run *run, struct step *step);
+int step_set_affinity (struct run *run, struct step *step);
+int step_set_io_priority (struct run *run, struct step *step);
+int step_set_memory_policy (struct run *run, struct step *step);
+int step_set_personality (struct run *run, struct step *step);
+
+/* hook.c */
+int step_run_hook (struct run *run, struct step *step);
 
 /* command.c */
 int step_reap (struct run *run, struct step *step);

@@ -80,6 +80,15 @@ enum op
   STEP_REAP,
   STEP_EXEC,
   STEP_HOLD_TREE,
+  STEP_SET_LABEL,
+  STEP_SET_CLOCKS,
+  STEP_SET_SCHEDULER,
+  STEP_SET_AFFINITY,
+  STEP_SET_IO_PRIORITY,
+  STEP_SET_MEMORY_POLICY,
+  STEP_SET_PERSONALITY,
+  STEP_MOVE_INTERFACES,
+  STEP_RUN_HOOK,
   STEP_COUNT
 };
 
@@ -133,15 +142,16 @@ enum
 {
   REPORT_FAILED = 1, /* a step failed */
   REPORT_TIMES,      /* nanoseconds per step, as uint64_t */
-  REPORT_WAITING,    /* STEP_MAP_IDS or STEP_WAIT waits for one byte */
+  REPORT_WAITING,    /* a step waits for one byte, and maybe descriptors beside it */
   REPORT_TERMINAL    /* the terminal's master end comes with it */
 };
 struct report
 {
   uint32_t kind;
   uint32_t index; /* of the step, from 0 */
-  int32_t error;  /* errno */
-  uint32_t call;  /* which call of the step failed: a system call number, 0 if none */
+  int32_t error;  /* errno; of a step that waits: a descriptor for Python to take, or 0 */
+  uint32_t call;  /* which call of the step failed: a system call number, 0 if none; of a
+                     hook with ECANCELED: how it ended, as wait4(2) tells */
   char log[256];  /* the kernel's words from the fs context */
 };
 

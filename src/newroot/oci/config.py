@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _STRINGS = [str]
 _NAMES = {"*": str}
+_HOOKS = [{"path": str, "args": _STRINGS, "env": _STRINGS, "timeout": int}]
 _MAPPING = [{"containerID": int, "hostID": int, "size": int}]
 
 #: A type, a list of one shape, or an object of some properties; ``*`` is any other property.
@@ -35,6 +36,28 @@ SHAPE: dict[str, Any] = {
         "user": {"uid": int, "gid": int, "umask": int, "additionalGids": [int]},
         "capabilities": {"*": _STRINGS},
         "rlimits": [{"type": str, "soft": int, "hard": int}],
+        "consoleSize": {"height": int, "width": int},
+        "apparmorProfile": str,
+        "selinuxLabel": str,
+        "scheduler": {
+            "policy": str,
+            "nice": int,
+            "priority": int,
+            "flags": _STRINGS,
+            "runtime": int,
+            "deadline": int,
+            "period": int,
+        },
+        "ioPriority": {"class": str, "priority": int},
+        "execCPUAffinity": {"initial": str, "final": str},
+    },
+    "hooks": {
+        "prestart": _HOOKS,
+        "createRuntime": _HOOKS,
+        "createContainer": _HOOKS,
+        "startContainer": _HOOKS,
+        "poststart": _HOOKS,
+        "poststop": _HOOKS,
     },
     "linux": {
         "namespaces": [{"type": str, "path": str}],
@@ -58,6 +81,17 @@ SHAPE: dict[str, Any] = {
         "maskedPaths": _STRINGS,
         "readonlyPaths": _STRINGS,
         "rootfsPropagation": str,
+        "timeOffsets": {"*": {"secs": int, "nanosecs": int}},
+        "personality": {"domain": str, "flags": _STRINGS},
+        "memoryPolicy": {"mode": str, "nodes": str, "flags": _STRINGS},
+        "netDevices": {"*": {"name": str}},
+        "intelRdt": {
+            "closID": str,
+            "l3CacheSchema": str,
+            "memBwSchema": str,
+            "schemata": _STRINGS,
+            "enableMonitoring": bool,
+        },
     },
 }
 

@@ -248,7 +248,60 @@ def sysctl_path(name: str) -> str:
 
 
 def _set_sysctl(step: s.SetSysctl, t: _Text) -> bytes:
-    return _head(21, t, a=t.string(sysctl_path(step.name)), b=t.string(step.value))
+    return _set_proc(21, t, sysctl_path(step.name), step.value)
+
+
+def _set_proc(op: int, t: _Text, path: str, value: str) -> bytes:
+    return _head(op, t, a=t.string(path), b=t.string(value))
+
+
+def _set_label(step: s.SetLabel, t: _Text) -> bytes:
+    if step.module == "apparmor":
+        return _set_proc(40, t, "self/attr/apparmor/exec", f"exec {step.label}")
+    return _set_proc(40, t, "self/attr/exec", step.label)
+
+
+def clock_offsets(step: s.SetClocks) -> str:
+    """What is written to timens_offsets: time_namespaces(7)."""
+    return "".join(f"{clock} {seconds} {ns}\n" for clock, seconds, ns in step.offsets)
+
+
+SCHED_ATTR = Struct("=IIQiIQQQII")  #: struct sched_attr, SCHED_ATTR_SIZE_VER1
+
+
+def _set_scheduler(step: s.SetScheduler, t: _Text) -> bytes:
+    times = (step.runtime_ns, step.deadline_ns, step.period_ns)
+    attr = SCHED_ATTR.pack(
+        SCHED_ATTR.size, step.policy, step.flags, step.nice, step.priority, *times, 0, 0
+    )
+    return _head(42, t, a=t.add(attr, 8))
+
+
+def _mask(bits: tuple[int, ...]) -> bytes:
+    """A bit mask of the kernel's: an array of unsigned long."""
+    size = (max(bits, default=0) // 64 + 1) * 8
+    return sum(1 << bit for bit in {*bits}).to_bytes(size, "little")
+
+
+def _set_affinity(step: s.SetAffinity, t: _Text) -> bytes:
+    mask = _mask(step.cpus)
+    return _head(43, t, a=t.add(mask, 8), x=len(mask))
+
+
+def _set_io_priority(step: s.SetIoPriority, t: _Text) -> bytes:
+    return _head(44, t, x=step.scheduling_class << k.IOPRIO_CLASS_SHIFT | step.priority)
+
+
+def _set_memory_policy(step: s.SetMemoryPolicy, t: _Text) -> bytes:
+    mask = _mask(step.nodes)
+    # The kernel reads one bit less than it is told: get_nodes() in mm/mempolicy.c.
+    bits = len(mask) * 8 + 1 if step.nodes else 0
+    return _head(45, t, a=t.add(mask + bytes(8), 8), x=step.mode, y=bits)
+
+
+def _run_hook(step: s.RunHook, t: _Text) -> bytes:
+    a, b, c = t.string(step.path), t.list(step.argv), t.list(step.env)
+    return _head(48, t, _place(step), a=a, b=b, c=c, x=step.timeout_s)
 
 
 def _set_rlimit(step: s.SetRlimit, t: _Text) -> bytes:
@@ -310,7 +363,7 @@ ENCODERS: dict[type[s.Step], Encoder] = {
     s.MoveRoot: lambda step, t: _head(26, t),
     s.Chroot: lambda step, t: _head(27, t),
     s.DetachOldRoot: lambda step, t: _head(28, t),
-    s.SetOomScore: lambda step, t: _head(29, t, a=t.string(str(step.score))),
+    s.SetOomScore: lambda step, t: _set_proc(29, t, "self/oom_score_adj", str(step.score)),
     s.SetRlimit: _set_rlimit,
     s.SetBounding: lambda step, t: _head(31, t, x=step.keep),
     s.SetUser: _set_user,
@@ -321,6 +374,15 @@ ENCODERS: dict[type[s.Step], Encoder] = {
     s.Reap: lambda step, t: _head(37, t),
     s.Exec: _exec,
     s.HoldTree: lambda step, t: _head(39, t, _place(step), a=t.string(step.source), x=step.place),
+    s.SetLabel: _set_label,
+    s.SetClocks: lambda step, t: _set_proc(41, t, "self/timens_offsets", clock_offsets(step)),
+    s.SetScheduler: _set_scheduler,
+    s.SetAffinity: _set_affinity,
+    s.SetIoPriority: _set_io_priority,
+    s.SetMemoryPolicy: _set_memory_policy,
+    s.SetPersonality: lambda step, t: _head(46, t, x=step.personality),
+    s.MoveInterfaces: lambda step, t: _head(47, t),
+    s.RunHook: _run_hook,
 }
 
 

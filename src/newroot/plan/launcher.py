@@ -175,9 +175,9 @@ class Launch:
             fd=fds[0] if fds else None,
         )
 
-    def go_on(self) -> None:
-        """Let a step that waits for its parent go on."""
-        self._report.send(b"1")
+    def go_on(self, fds: Sequence[int] = ()) -> None:
+        """Let a step that waits for its parent go on, and give it *fds* if it asks for any."""
+        self._report.sendmsg([b"1"], _rights(fds) if fds else [])
 
     def kill(self, signal: int) -> None:
         """Send *signal* to the container's first process; nothing if that has ended."""

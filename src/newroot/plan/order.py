@@ -98,6 +98,10 @@ def _writes_in_root(step: s.Step) -> bool:
     return makes(step) and _in_root(step)
 
 
+def _runs_hook(step: s.Step, *, on_host: bool) -> bool:
+    return isinstance(step, s.RunHook) and step.on_host == on_host
+
+
 def _seals_root(step: s.Step) -> bool:
     """Not so what is mounted at / itself: that has its mounts below it made read-only."""
     return (
@@ -123,9 +127,13 @@ _TOUCHES_FILES = _is(
 )
 _NEEDS_PRIVILEGE = _is(
     *(s.SetHostname, s.SetDomainname, s.LinkUp, s.SetSysctl, s.SetOomScore, s.SetRlimit),
+    *(s.SetScheduler, s.SetIoPriority, s.SetMemoryPolicy, s.SetPersonality, s.SetLabel),
     *(s.PivotRoot, s.MoveRoot, s.Chroot, s.DetachOldRoot, s.SetBounding),
 )
-_BIRTH = _is(s.Unshare, s.SetNamespace, s.MapIds, s.NewSession, s.JoinCgroup)
+_BIRTH = _is(
+    *(s.Unshare, s.SetNamespace, s.MapIds, s.NewSession, s.JoinCgroup),
+    *(s.SetClocks, s.SetAffinity),
+)
 
 
 # ---- kinds of laws ----
@@ -325,7 +333,20 @@ LAWS: tuple[Law, ...] = (
     Law(
         words="an interface is brought up in a network namespace of its own",
         why="it would be the host's",
-        broken=_only_after(_is(s.LinkUp), _enters_namespace("net")),
+        broken=_only_after(_is(s.LinkUp, s.MoveInterfaces), _enters_namespace("net")),
+    ),
+    Law(
+        words="clocks are shifted directly after the time namespace was made",
+        why="nobody may be in it by then: time_namespaces(7)",
+        broken=_directly_after(_is(s.SetClocks), _makes_namespace("time")),
+    ),
+    Law(
+        words="a hook of the host's is run before the root is entered, the container's after",
+        why="the program would be looked for in the wrong root: config.md, Hooks",
+        broken=lambda steps: [
+            *_before(lambda step: _runs_hook(step, on_host=True), _SWITCHES)(steps),
+            *_only_after(lambda step: _runs_hook(step, on_host=False), _SWITCHES)(steps),
+        ],
     ),
     Law(
         words="what needs privileges comes before the user changes",

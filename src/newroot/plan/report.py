@@ -21,8 +21,13 @@ if TYPE_CHECKING:
 _MOST_WORDS = 600
 
 
-def step_error(plan: s.Plan, report: Report, host: Host | None = None) -> StepError:
-    """The error for a failed step.  *host* is what a diagnosis looks at: by default, this one."""
+def step_error(
+    plan: s.Plan, report: Report, host: Host | None = None, *, output: str = ""
+) -> StepError:
+    """The error for a failed step.  *host* is what a diagnosis looks at: by default, this one.
+
+    *output* is what a hook wrote before it failed.
+    """
     from newroot.plan.diagnose import Failure, diagnose
 
     index = min(report.index, len(plan.steps) - 1)
@@ -32,7 +37,9 @@ def step_error(plan: s.Plan, report: Report, host: Host | None = None) -> StepEr
     found = diagnose(Failure(plan, index, report.error, call=call, log=log, host=host))
     name = errno.errorcode.get(report.error, str(report.error))
     cause = found.cause if found is not None and found.cause else os.strerror(report.error)
-    said = f" [kernel: {log}]" if log else ""
+    if isinstance(plan.steps[index], s.RunHook) and report.error == errno.ECANCELED:
+        cause, call = _ending(report.call), ""
+    said = f" [kernel: {log}]" if log else f", output: {output}" if output else ""
     place = f"step {index + 1} of {len(plan.steps)}"
     return StepError(
         f"{place}, {shorten(words)}: {shorten(cause)} ({name}){said}",
@@ -43,6 +50,12 @@ def step_error(plan: s.Plan, report: Report, host: Host | None = None) -> StepEr
         kernel_log=log,
         hint=None if found is None else shorten(found.remedy),
     )
+
+
+def _ending(status: int) -> str:
+    """How a hook ended, from wait4(2)'s word for it."""
+    code = os.waitstatus_to_exitcode(status)
+    return f"signal {-code} ended it" if code < 0 else f"exit status {code}"
 
 
 def shorten(words: str) -> str:

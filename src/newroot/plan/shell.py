@@ -10,6 +10,7 @@ from __future__ import annotations
 from newroot.linux import capabilities
 from newroot.plan import steps as s
 from newroot.plan.encode import escape_layer, sysctl_path
+from newroot.plan.steps import OWN_TIME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -196,11 +197,20 @@ def _unshare(step: s.Unshare) -> list[str]:
     names = [f"--{name}" for name in _UNSHARE if name in step.namespaces]
     if step.namespaces == ("cgroup",):
         return [f"into+=(unshare {_words(*names)} --)"]
+    if step.namespaces == ("time",):
+        return ["into+=(unshare --time)"]  # what follows ends its options
     kept = "--propagation unchanged " if "mount" in step.namespaces else ""
     return [f"into+=(unshare {_words(*names)} {kept}--fork --kill-child --)"]
 
 
+def _set_clocks(step: s.SetClocks) -> list[str]:
+    shifts = (f"--{clock} {seconds}" for clock, seconds, _ in step.offsets)
+    return [f"into+=({' '.join(shifts)}) # whole seconds are all that unshare(1) takes"]
+
+
 def _set_namespace(step: s.SetNamespace) -> list[str]:
+    if step.path == OWN_TIME:
+        return ["into+=(--) # the next exec is in it: Linux 6.2"]
     return [f"into+=(nsenter --{step.namespace}={quote(step.path)} --)"]
 
 
@@ -452,6 +462,58 @@ def _set_oom_score(step: s.SetOomScore) -> list[str]:
     return [f"echo {step.score} >/proc/self/oom_score_adj"]
 
 
+def _set_scheduler(step: s.SetScheduler) -> list[str]:
+    policies = ("--other", "--fifo", "--rr", "--batch", "", "--idle", "--deadline")
+    words = [policies[step.policy]]
+    if step.policy == 6:
+        times = zip(("runtime", "deadline", "period"), _times(step), strict=True)
+        words += [f"--sched-{name} {value}" for name, value in times]
+    lines = [f"chrt {' '.join(words)} --pid {step.priority} $$"]
+    return [*lines, *([f"renice -n {step.nice} -p $$ >/dev/null"] if step.nice else [])]
+
+
+def _times(step: s.SetScheduler) -> tuple[int, ...]:
+    return (step.runtime_ns, step.deadline_ns, step.period_ns)
+
+
+def _set_affinity(step: s.SetAffinity) -> list[str]:
+    cpus = ",".join(map(str, step.cpus))
+    return [f"into+=(taskset --cpu-list {cpus})"]
+
+
+def _set_io_priority(step: s.SetIoPriority) -> list[str]:
+    return [f"ionice -c {step.scheduling_class} -n {step.priority} -p $$"]
+
+
+def _set_memory_policy(step: s.SetMemoryPolicy) -> list[str]:
+    return ["# No tool of util-linux does it; numactl(8) would."]
+
+
+def _set_personality(step: s.SetPersonality) -> list[str]:
+    if not step.personality:
+        return ["# It is that already."]
+    return ['last+=("${tool[@]}" "$bin"setarch linux32 --)']
+
+
+def _set_label(step: s.SetLabel) -> list[str]:
+    path = "apparmor/exec" if step.module == "apparmor" else "exec"
+    word = f"exec {step.label}" if step.module == "apparmor" else step.label
+    return [
+        "# Not here: the label would be had by the next tool already, and not by the command.",
+        f"# printf %s {quote(word)} >/proc/self/attr/{path}",
+    ]
+
+
+def _run_hook(step: s.RunHook) -> list[str]:
+    environment = " ".join(map(quote, step.env))
+    where = 'cd -- "$root" && ' if step.on_host else ""
+    words = _words(*(step.argv or (step.path,))[1:])
+    return [
+        "# With the container's state on its standard input, which only newroot can tell.",
+        f"# ({where}exec env -i {environment} {quote(step.path)} {words})",
+    ]
+
+
 def _set_rlimit(step: s.SetRlimit) -> list[str]:
     soft, hard = (_limit(value) for value in (step.soft, step.hard))
     words = f"--{_LIMITS[step.resource]}={soft}:{hard}"
@@ -527,10 +589,19 @@ _OUTSIDE: dict[type[s.Step], Renderer] = {
     s.MapIds: _map_ids,
     s.NewSession: lambda step: ["into+=(setsid --)"],
     s.JoinCgroup: _join_cgroup,
+    s.SetClocks: _set_clocks,
+    s.SetAffinity: _set_affinity,
 }
 
 _INSIDE_STEPS: dict[type[s.Step], Renderer] = {
     s.Wait: lambda step: ["# Nobody is asked here."],
+    s.MoveInterfaces: lambda step: ["# Nobody is asked here: ip link set DEVICE netns PID"],
+    s.RunHook: _run_hook,
+    s.SetScheduler: _set_scheduler,
+    s.SetIoPriority: _set_io_priority,
+    s.SetMemoryPolicy: _set_memory_policy,
+    s.SetPersonality: _set_personality,
+    s.SetLabel: _set_label,
     s.DieWithParent: lambda step: ["privileges+=(--pdeathsig KILL)"],
     s.HoldTree: _hold_tree,
     s.SetPropagation: _set_propagation,

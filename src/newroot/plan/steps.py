@@ -12,6 +12,9 @@ from __future__ import annotations
 from newroot.linux import constants
 from newroot.record import record
 
+#: The time namespace that one has made, and is not in yet: time_namespaces(7).
+OWN_TIME = "/proc/self/ns/time_for_children"
+
 
 @record
 class Step:
@@ -110,6 +113,28 @@ class SetDomainname(Step):
 
     def explain(self) -> str:
         return f"set the domain name to {self.domainname}"
+
+
+@record
+class SetClocks(Step):
+    """Shift the clocks of a new time namespace, before anybody is in it: time_namespaces(7)."""
+
+    offsets: tuple[tuple[str, int, int], ...]  #: clock, seconds, nanoseconds
+
+    def explain(self) -> str:
+        shown = (f"{clock} by {s}.{ns:09} s" for clock, s, ns in self.offsets)
+        return f"shift the clocks: {', '.join(shown)}"
+
+
+@record
+class MoveInterfaces(Step):
+    """Wait until the parent has moved interfaces of the host in here: network_namespaces(7)."""
+
+    interfaces: tuple[tuple[str, str], ...]  #: (name on the host, name in here)
+
+    def explain(self) -> str:
+        shown = (a if a == b else f"{a} as {b}" for a, b in self.interfaces)
+        return f"move interfaces of the host in: {', '.join(shown)}"
 
 
 @record
@@ -379,13 +404,89 @@ class SetOomScore(Step):
 
 
 @record
+class SetScheduler(Step):
+    """Say which scheduler runs the process, and how often: sched_setattr(2)."""
+
+    policy: int  #: SCHED_FIFO and the like
+    flags: int = 0  #: SCHED_FLAG_*
+    nice: int = 0
+    priority: int = 0
+    runtime_ns: int = 0
+    deadline_ns: int = 0
+    period_ns: int = 0
+
+    def explain(self) -> str:
+        values = (
+            f"{name} {getattr(self, name)}"
+            for name in ("nice", "priority", "runtime_ns", "deadline_ns", "period_ns", "flags")
+            if getattr(self, name)
+        )
+        return ", ".join([f"be scheduled by policy {_name('SCHED_', self.policy)}", *values])
+
+
+@record
+class SetAffinity(Step):
+    """Run on these processors only: sched_setaffinity(2)."""
+
+    cpus: tuple[int, ...]
+
+    def explain(self) -> str:
+        return f"run on the processors {','.join(map(str, self.cpus))}"
+
+
+@record
+class SetIoPriority(Step):
+    """Take turns with others at a disk: ioprio_set(2)."""
+
+    scheduling_class: int  #: IOPRIO_CLASS_*
+    priority: int
+
+    def explain(self) -> str:
+        name = _name("IOPRIO_CLASS_", self.scheduling_class)
+        return f"set the io priority to {name} {self.priority}"
+
+
+@record
+class SetMemoryPolicy(Step):
+    """Say which NUMA nodes memory comes from: set_mempolicy(2)."""
+
+    mode: int  #: MPOL_* with MPOL_F_*
+    nodes: tuple[int, ...] = ()
+
+    def explain(self) -> str:
+        nodes = f" on the nodes {','.join(map(str, self.nodes))}" if self.nodes else ""
+        return f"set the memory policy to {self.mode:#x}{nodes}"
+
+
+@record
+class SetPersonality(Step):
+    """See the system as another kind of machine would: personality(2)."""
+
+    personality: int  #: PER_*
+
+    def explain(self) -> str:
+        return f"set the personality to {self.personality:#x}"
+
+
+@record
+class SetLabel(Step):
+    """Get a security module's label when the command is executed: proc_pid_attr(5)."""
+
+    module: str  #: apparmor or selinux
+    label: str
+
+    def explain(self) -> str:
+        return f"get the {self.module} label {self.label} at the next exec"
+
+
+@record
 class SetRlimit(Step):
     resource: int  #: RLIMIT_NOFILE and the like
     soft: int
     hard: int
 
     def explain(self) -> str:
-        return f"limit {_resource_name(self.resource)} to {_limit(self.soft)}:{_limit(self.hard)}"
+        return f"limit {_name('RLIMIT_', self.resource)} to {_limit(self.soft)}:{_limit(self.hard)}"
 
 
 @record
@@ -463,6 +564,21 @@ class Reap(Step):
 
 
 @record
+class RunHook(Step):
+    """Run a program of the config's, with the container's state on its standard input."""
+
+    point: str  #: createContainer or startContainer
+    path: str
+    argv: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    timeout_s: int = 0  #: 0: as long as it takes
+    on_host: bool = False  #: the path is the host's; its working directory is the new root
+
+    def explain(self) -> str:
+        return f"run the {self.point} hook {self.path}"
+
+
+@record
 class Exec(Step):
     """Become the command: the first of *paths* that is there, as a shell tries PATH."""
 
@@ -489,9 +605,9 @@ def _ranges(ranges: tuple[tuple[int, int, int], ...]) -> str:
     return " ".join(f"{inside}:{outside}:{size}" for inside, outside, size in ranges)
 
 
-def _resource_name(resource: int) -> str:
-    names = (name for name in vars(constants) if name.startswith("RLIMIT_"))
-    return next((name for name in names if getattr(constants, name) == resource), str(resource))
+def _name(prefix: str, value: int) -> str:
+    names = (name for name in vars(constants) if name.startswith(prefix))
+    return next((name for name in names if getattr(constants, name) == value), str(value))
 
 
 def _limit(value: int) -> str:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from newroot.container.compile import Situation, compile, search
+from newroot.container.hooks import POINTS
 from newroot.errors import SpecError
 from newroot.plan import encode, order, shell
 from newroot.plan import steps as s
@@ -22,7 +23,7 @@ _PATHS = st.lists(_NAMES, min_size=1, max_size=3).map(lambda names: "/" + "/".jo
 _KNOWN_PATHS = st.sampled_from(["/proc", "/dev", "/dev/pts", "/proc/sys", "/sys", "/run", "/"])
 _TARGETS = _PATHS | _KNOWN_PATHS
 _NAMESPACES = st.lists(
-    st.sampled_from(["pid", "uts", "ipc", "network", "cgroup", "user"]), unique=True
+    st.sampled_from(["pid", "uts", "ipc", "network", "cgroup", "user", "time"]), unique=True
 )
 _CAPS = st.lists(st.sampled_from(["CAP_CHOWN", "CAP_KILL", "CAP_SYS_ADMIN"]), unique=True)
 _FLAGS = st.lists(
@@ -63,6 +64,9 @@ def _processes(draw: st.DrawFn) -> dict[str, Any]:
         "capabilities": {"bounding": held, "effective": held, "permitted": held},
         "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": draw(st.integers(1, 2**64 - 1))}],
         **draw(st.sampled_from([{}, {"oomScoreAdj": 500}])),
+        **draw(st.sampled_from([{}, {"scheduler": {"policy": "SCHED_FIFO", "priority": 1}}])),
+        **draw(st.sampled_from([{}, {"ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 2}}])),
+        **draw(st.sampled_from([{}, {"apparmorProfile": "a"}, {"selinuxLabel": "b:c"}])),
     }
 
 
@@ -74,9 +78,15 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
         "namespaces": [{"type": kind} for kind in spaces],
         "maskedPaths": draw(st.lists(_TARGETS, max_size=3)),
         "readonlyPaths": draw(st.lists(_TARGETS, max_size=3)),
-        "sysctl": draw(st.sampled_from([{}, {"net.ipv4.ip_forward": "1"}])),
+        **draw(st.sampled_from([{}, {"personality": {"domain": "LINUX32"}}])),
+        **draw(st.sampled_from([{}, {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0-1,3"}}])),
         "devices": [{"path": path, "type": "c"} for path in draw(st.lists(_PATHS, max_size=2))],
     }
+    if "network" in spaces:
+        linux["sysctl"] = draw(st.sampled_from([{}, {"net.ipv4.ip_forward": "1"}]))
+        linux["netDevices"] = draw(st.sampled_from([{}, {"eth0": {"name": "eth%d"}}]))
+    if "time" in spaces:
+        linux["timeOffsets"] = draw(st.sampled_from([{}, {"monotonic": {"secs": -1}}]))
     if "user" in spaces:
         one = [{"containerID": 0, "hostID": 1000, "size": 1}]
         linux |= {"uidMappings": one, "gidMappings": one}
@@ -85,6 +95,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
         "root": {"path": "rootfs", "readonly": draw(st.booleans())},
         "mounts": draw(st.lists(_mounts(), max_size=6)),
         "linux": linux,
+        "hooks": {point: [{"path": "/h"}] for point in draw(st.sets(st.sampled_from(POINTS)))},
         **({"hostname": draw(_NAMES)} if "uts" in spaces else {}),
     }
 

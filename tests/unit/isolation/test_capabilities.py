@@ -38,7 +38,7 @@ def test_ambient_that_no_process_can_have_is_left_out():
     [
         ([], "/process/capabilities"),
         ({"bounding": "CAP_KILL"}, "/process/capabilities/bounding"),
-        ({"bounding": ["CAP_KILL", "kill"]}, "/process/capabilities/bounding/1"),
+        ({"bounding": ["CAP_KILL", 5]}, "/process/capabilities/bounding/1"),
         ({"ambient": [["x"]]}, "/process/capabilities/ambient/0"),
         ({"effective": ["CAP_KILL"]}, "/process/capabilities/effective"),
     ],
@@ -50,11 +50,11 @@ def test_wrong_set_names_its_place(config, pointer):
     assert caught.value.pointer == pointer
 
 
-def test_name_without_its_prefix_is_told_so():
-    with pytest.raises(SpecError) as caught:
-        capabilities.from_oci({"bounding": ["kill"]})
+def test_what_cannot_be_given_is_left_out_and_told_once():
+    config = {"bounding": ["CAP_KILL", "CAP_CHOWN", "CAP_NEW"], "permitted": ["CAP_NEW", "kill"]}
 
-    assert caught.value.hint == "a config spells it CAP_KILL"
+    assert capabilities.from_oci(config, available=KILL).bounding == KILL
+    assert capabilities.left_out(config, KILL) == ("CAP_CHOWN", "CAP_NEW", "kill")
 
 
 def test_config_of_a_container_leads_back_to_its_names():

@@ -133,6 +133,18 @@ WRONG: dict[str, tuple[Callable[[], s.Plan], str]] = {
         lambda: _moved(s.LoadSeccomp, s.DieWithParent),
         "a filter is loaded before",
     ),
+    "clocks without a namespace": (
+        lambda: _with(s.SetClocks(offsets=()), s.JoinCgroup),
+        "clocks are shifted directly after",
+    ),
+    "a hook of the host's inside": (
+        lambda: _with(s.RunHook(point="", path="/h", argv=(), on_host=True), s.SetUser),
+        "a hook of the host's is run",
+    ),
+    "a hook of the container's outside": (
+        lambda: _with(s.RunHook(point="", path="/h", argv=()), s.Mask),
+        "a hook of the host's is run",
+    ),
     "a directory of the host": (lambda: _moved(s.SetCwd, s.PivotRoot), "CVE-2024-21626"),
 }
 

@@ -40,6 +40,13 @@ def tell(error: Exception, before: Parsed | None) -> None:
         say(f"newroot-oci: write the log {path}: {failure.strerror}")
 
 
+def warn(words: str) -> None:
+    """Say a warning to a person; the log is for what failed."""
+    from newroot.cli.failures import say
+
+    say(f"newroot-oci: warning: {words}")
+
+
 def entry(message: str, *, as_json: bool, level: str = "error") -> str:
     """One line of a log, as logrus writes it."""
     from time import gmtime, strftime

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def _run(parsed: Parsed, context: OciContext) -> int:
+    from newroot.cli.oci.log import warn
     from newroot.container.bundle import start_bundle
     from newroot.container.foreground import attend, inherited
     from newroot.container.names import check_container_id
@@ -41,6 +42,7 @@ def _run(parsed: Parsed, context: OciContext) -> int:
             stdio,
             switch="move" if parsed.is_set("no_pivot") else "pivot",
             terminal_size=size,
+            warn=warn,
         )
         return attend(process, interactive=True, on_start=lambda: _write_pid(parsed, process.pid))
     finally:
