@@ -20,7 +20,6 @@ from newroot.testing.needs import needs
 pytestmark = [
     needs("root", "gcc", "runc"),
     pytest.mark.timeout(60),
-    pytest.mark.xfail(strict=False, reason="newroot-oci's hooks are being made"),
 ]
 
 POINTS = (
@@ -79,6 +78,16 @@ def normal(line: dict[str, Any], host: Host) -> dict[str, Any]:
     return line
 
 
+def as_specified(lines: dict[str, Any]) -> dict[str, Any]:
+    """What runc 1.1 tells its poststart hooks is that nothing runs yet, which is so: it has not
+    started the process.  The specification has them after it (runtime.md, Lifecycle); runc 1.5 too.
+    """
+    for line in lines.values():
+        if line["hook"] != "process" and "poststart" in line["hook"]:
+            line["state"]["status"] = "running"
+    return lines
+
+
 Seen = Callable[[Runtime, Config], tuple[int, list[Any], str]]
 
 ALL = {point: [hook(point, env=["A=1"])] for point in POINTS}
@@ -100,7 +109,7 @@ def test_the_six_points_in_their_order_with_what_they_are_told(
 ) -> None:
     ours, theirs = seen(newroot_oci, config_with(**ALL)), seen(runc, config_with(**ALL))
 
-    assert by_name(ours[1]) == by_name(theirs[1]), ours[2]
+    assert by_name(ours[1]) == as_specified(by_name(theirs[1])), ours[2]
     assert (names(ours[1]), ours[0]) == (list(POINTS), theirs[0])
     assert ours[1].index({"hook": "process"}) > 3
 
@@ -119,11 +128,12 @@ def test_several_at_each_point_run_in_the_order_of_the_list(
 def test_arguments_and_environment_are_the_hook_s_own(
     seen: Seen, newroot_oci: Runtime, runc: Runtime, point: str
 ) -> None:
-    config = config_with(**{point: [hook(point, "a b", env=["A=1", "B=x y"])]})
+    name = f"a {point}"
+    config = config_with(**{point: [hook(point, name, env=["A=1", "B=x y"])]})
     ours, theirs = seen(newroot_oci, config), seen(runc, config)
 
-    assert by_name(theirs[1])["a b"]["env"] == ["A=1", "B=x y"]
-    assert by_name(ours[1]) == by_name(theirs[1]), ours[2]
+    assert by_name(theirs[1])[name]["env"] == ["A=1", "B=x y"]
+    assert by_name(ours[1]) == as_specified(by_name(theirs[1])), ours[2]
     assert ours[0] == theirs[0]
 
 
@@ -132,7 +142,13 @@ def test_a_hook_that_fails(seen: Seen, newroot_oci: Runtime, runc: Runtime, poin
     hooks = {**ALL, point: [hook(point, None, "exit:3"), hook(point, "the next one")]}
     ours, theirs = seen(newroot_oci, config_with(**hooks)), seen(runc, config_with(**hooks))
 
-    assert sorted(by_name(ours[1])) == sorted(by_name(theirs[1])), ours[2]
+    # The specification's Lifecycle: a failure ends the container, whose poststop hooks are run;
+    # one of theirs ends nothing.  runc 1.1 ends poststop's, and runs poststart's first.
+    before = POINTS[: POINTS.index(point) + 1]
+    wanted = [*before, "the next one"] if point == "poststop" else [*before, "poststop"]
+    assert names(ours[1]) == wanted, ours[2]
+    if point in ("prestart", "createRuntime", "createContainer"):
+        assert names(ours[1]) == names(theirs[1])
     assert (ours[0] == 0) == (theirs[0] == 0)
 
 
@@ -143,7 +159,7 @@ def test_a_hook_that_takes_too_long(
     hooks = {point: [hook(point, None, "wait:", timeout=1)]}
     ours, theirs = seen(newroot_oci, config_with(**hooks)), seen(runc, config_with(**hooks))
 
-    assert sorted(by_name(ours[1])) == sorted(by_name(theirs[1])), ours[2]
+    assert names(ours[1]) == names(theirs[1]), ours[2]
     assert (ours[0] == 0) == (theirs[0] == 0)
 
 

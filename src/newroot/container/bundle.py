@@ -63,7 +63,7 @@ def start_bundle(
         held = None if in_user_namespace else capabilities.mask(capabilities.held())
         plan = compile(
             config,
-            Root(directory=os.path.abspath(rootfs), scratch=storage.mount_point),
+            _root(os.path.realpath(rootfs), storage.mount_point),
             Situation(
                 cgroups=view_of(cgroup, host),
                 cgroup_procs=cgroup.procs_paths if cgroup else (),
@@ -90,7 +90,8 @@ def start_bundle(
                 stdio.fds,
                 held=(claim.fd,),
             )
-        parent = Parent(config, plan, _state(config, claim.id, bundle))
+        name = str(claim.state.get("name", claim.id))
+        parent = Parent(config, plan, _state(config, name, bundle))
     except BaseException:
         _end(claim, cgroup)
         raise

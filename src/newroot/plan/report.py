@@ -37,12 +37,13 @@ def step_error(
     found = diagnose(Failure(plan, index, report.error, call=call, log=log, host=host))
     name = errno.errorcode.get(report.error, str(report.error))
     cause = found.cause if found is not None and found.cause else os.strerror(report.error)
+    cause = f"{shorten(cause)} ({name})"
     if isinstance(plan.steps[index], s.RunHook) and report.error == errno.ECANCELED:
-        cause, call = _ending(report.call), ""
+        cause = _ending(report.call)
     said = f" [kernel: {log}]" if log else f", output: {output}" if output else ""
     place = f"step {index + 1} of {len(plan.steps)}"
     return StepError(
-        f"{place}, {shorten(words)}: {shorten(cause)} ({name}){said}",
+        f"{place}, {shorten(words)}: {cause}{said}",
         errno=report.error,
         step=words,
         index=index + 1,

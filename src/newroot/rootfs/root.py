@@ -29,6 +29,7 @@ class Root:
 
     lower: tuple[str, ...] = ()  #: directories, topmost first; empty: *directory* as it is
     directory: str | None = None  #: bound, not copied: the container writes into it
+    in_place: bool = False  #: bind *directory* on itself, where hooks that know the bundle look
     upper: str | None = None  #: on the disk; None with *lower*: in memory, forgotten at the end
     work: str | None = None  #: beside *upper*, on the same file system
     scratch: str  #: an empty directory of the host that the scratch tmpfs hides
@@ -46,6 +47,8 @@ def scratch_file(root: Root, name: str) -> str:
 
 def mounted_at(root: Root) -> str:
     """The directory of the host at which the root is mounted, inside the container's namespace."""
+    if root.in_place and root.directory is not None:
+        return root.directory
     return f"{root.scratch}/root"
 
 
@@ -67,7 +70,7 @@ def assemble(root: Root) -> tuple[s.Step, ...]:
             on_host=True,
             why="a scratch directory that vanishes with the container",
         ),
-        s.MakeDir(target=at, on_host=True, why="the root will be mounted here"),
+        *_place(root, at),
         *(
             s.WriteFile(target=scratch_file(root, name), data=data, why="to be bound into the root")
             for name, data in root.files
@@ -75,6 +78,12 @@ def assemble(root: Root) -> tuple[s.Step, ...]:
         *(_overlay(root, at) if root.lower else _bind(root, at)),
         s.UseRoot(path=at, why="from here on, no name is looked up outside the new root"),
     )
+
+
+def _place(root: Root, at: str) -> tuple[s.Step, ...]:
+    if root.in_place:
+        return ()
+    return (s.MakeDir(target=at, on_host=True, why="the root will be mounted here"),)
 
 
 def _overlay(root: Root, at: str) -> tuple[s.Step, ...]:
