@@ -16,7 +16,6 @@ from newroot.errors import NotFound
 from newroot.isolation.capabilities import left_out
 from newroot.linux import capabilities
 from newroot.plan import encode
-from newroot.rootfs.root import Root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def start_bundle(
         held = None if in_user_namespace else capabilities.mask(capabilities.held())
         plan = compile(
             config,
-            _root(os.path.realpath(rootfs), storage.mount_point),
+            _root(os.path.realpath(rootfs), storage.mount_point, in_user_namespace),
             Situation(
                 cgroups=view_of(cgroup, host),
                 cgroup_procs=cgroup.procs_paths if cgroup else (),
@@ -137,6 +136,16 @@ def _id_maps(config: dict[str, Any], launcher: Launcher) -> Spaces | None:
     from newroot.isolation.user_namespace import Spaces
 
     return Spaces(lambda: launcher, maps)
+
+
+def _root(rootfs: str, scratch: str, in_user_namespace: bool) -> Root:
+    """The bundle's root, put together where its hooks look for it.
+
+    Not on /, for nobody sees what is mounted there; and not for a user namespace, which begins in
+    the scratch directory (plan/divide.py).
+    """
+    in_place = rootfs != "/" and not in_user_namespace
+    return Root(directory=rootfs, in_place=in_place, scratch=scratch)
 
 
 def _state(config: dict[str, Any], name: str, bundle: str) -> dict[str, Any]:

@@ -58,6 +58,8 @@ def divide(plan: s.Plan, capabilities: int) -> Divided:
             inside.append(into)
         elif isinstance(step, s.MountFs) and step.on_host:
             outside += _scratch(step, _owner(plan), capabilities)
+        elif isinstance(step, s.RunHook):
+            inside.append(step)  # in the container's namespaces, whoever's its path is
         elif isinstance(step, _OUTSIDE) or getattr(step, "on_host", False):
             outside.append(step)
             if isinstance(step, s.SetPropagation):
