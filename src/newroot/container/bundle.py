@@ -16,6 +16,7 @@ from newroot.errors import NotFound
 from newroot.isolation.capabilities import left_out
 from newroot.linux import capabilities
 from newroot.plan import encode
+from newroot.rootfs.root import Root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
