@@ -62,6 +62,12 @@ class Host:
         """Which namespace of *kind* its processes are in."""
         return os.readlink(f"/proc/{self._holder.pid}/ns/{kind}")
 
+    def run(self, *command: str) -> str:
+        """What *command* prints there."""
+        return subprocess.run(
+            [*self.prefix, *command], check=True, capture_output=True
+        ).stdout.decode()
+
     def close(self) -> None:
         """End it; its mounts go with it."""
         assert self._holder.stdin is not None
