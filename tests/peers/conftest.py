@@ -1,4 +1,4 @@
-"""Runtimes to compare, and hosts to compare them on, for the differential tests."""
+"""Runtimes to compare, and hosts to compare them on; images of others, and their stores."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from differential.comparison import Comparison
 from differential.views import PURE_CGROUP2, Host, Kit, Runtime, remove_cgroups
+from pictures.trees import fill_first, fill_second, fill_third, run, tree
 
 HERE = Path(__file__).parent
 
@@ -76,3 +77,45 @@ def comparison(
 ) -> Comparison:
     """Ours beside runc, and beside crun where there is cgroup v2 alone, as crun 1.8 wants it."""
     return Comparison(kit, newroot_oci, {"runc": (runc, host), "crun": (crun, pure_host)})
+
+
+# ── images ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="session")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An OCI layout of three layers, made by umoci, tagged ``it``."""
+    directory = tmp_path_factory.mktemp("umoci")
+    layout = directory / "layout"
+    run("umoci", "init", "--layout", layout)
+    run("umoci", "new", "--image", f"{layout}:it")
+    for number, fill in enumerate((fill_first, fill_second, fill_third)):
+        bundle = directory / f"bundle{number}"
+        run("umoci", "unpack", "--image", f"{layout}:it", bundle)
+        fill(bundle / "rootfs")
+        run("umoci", "repack", "--image", f"{layout}:it", bundle)
+    run("umoci", "config", "--image", f"{layout}:it", "--config.cmd", "sh")
+    return layout
+
+
+@pytest.fixture(scope="session")
+def expected(layout: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    bundle = tmp_path_factory.mktemp("expected") / "bundle"
+    run("umoci", "unpack", "--image", f"{layout}:it", bundle)
+    return tree(bundle / "rootfs")
+
+
+@pytest.fixture
+def containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """podman's and buildah's global options for stores of their own."""
+    policy = tmp_path / "containers.conf"
+    policy.write_text(
+        '[containers]\ndefault_ulimits=["nofile=4096:4096","nproc=1000:1000"]\n'
+        '[engine]\nruntime="runc"\ncgroup_manager="cgroupfs"\nevents_logger="file"\n'
+    )
+    monkeypatch.setenv("CONTAINERS_CONF", str(policy))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+    # podman refuses a run root of more than 50 characters.
+    with tempfile.TemporaryDirectory(prefix="nr-", dir="/tmp") as short:
+        yield ["--root", f"{tmp_path}/s", "--runroot", f"{short}/r", "--storage-driver", "vfs"]
