@@ -17,6 +17,7 @@ from differential.bundles import (
     user_namespace,
     without,
 )
+from newroot.linux.syscall_tables import X86_64
 
 # ── namespaces ───────────────────────────────────────────────────────────────────────────────
 
@@ -302,3 +303,23 @@ case(
 case("cgroups-path-relative", linux(cgroupsPath="newroot-test-@PID@/relative"))
 case("cgroups-path-absent", without("linux.cgroupsPath"))
 case("cgroups-path-with-dots", linux(cgroupsPath="/newroot-test-@PID@/../newroot-test-@PID@/dots"))
+case("device-where-a-file-stands", devices({"path": "/data", **NODE}), refused="/data")
+OTHERS = " ".join(word for word in X86_64.split() if word.isidentifier() and word != "chmod")
+case(
+    "seccomp-errno-by-default",
+    seccomp(rule(OTHERS, "SCMP_ACT_ALLOW"), default="SCMP_ACT_ERRNO", defaultErrnoRet=38),
+    probes=TRY,
+    expect={f"probes/sys:{CHMOD}": "ENOSYS"},
+)
+case(
+    "seccomp-errno-with-allow",
+    seccomp(rule("chmod", "SCMP_ACT_ALLOW", errnoRet=5)),
+    refused="/linux/seccomp/syscalls/0",
+)
+case("seccomp-without-names", seccomp(rule("")), refused="/linux/seccomp/syscalls/0")
+case("intel-rdt-without-resctrl", linux(intelRdt={"closID": "some"}), refused="/linux/intelRdt")
+case(
+    "unified-of-a-controller-that-is-not-there",
+    linux(resources={"unified": {"novelty.max": "1"}}),
+    refused="/linux/resources/unified",
+)

@@ -39,6 +39,8 @@ OPTIONS = (
     *("nodiratime", "sync", "dirsync", "nosymfollow", "defaults", "suid", "dev", "exec", "atime"),
     *("diratime", "async", "mode=0700", "mode=1777", "uid=5", "gid=6", "size=64k", "nr_inodes=50"),
     *("ro,noexec,nosuid,nodev,noatime", "nosuid,suid", "ro,rw", "noatime,relatime", "lazytime"),
+    *("nolazytime", "nostrictatime", "loud", "silent", "mand", "nomand", "symfollow"),
+    *("iversion", "noiversion"),
     *("huge=never", "mpol=default", "private", "rshared", "slave", "unbindable", "shared,rslave"),
 )
 for options in OPTIONS:

@@ -205,3 +205,15 @@ case(
     peer=None,
     expect={"outcome": "exit 0"},
 )
+
+# Neither is in this kernel, or nobody has it switched on.
+case(
+    "apparmor-where-there-is-none",
+    process(apparmorProfile="a-profile-that-nobody-has"),
+    refused="apparmor",
+)
+case(
+    "selinux-where-there-is-none",
+    process(selinuxLabel="system_u:system_r:container_t:s0"),
+    refused="selinux",
+)

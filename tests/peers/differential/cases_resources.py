@@ -104,3 +104,20 @@ case(
     linux(resources={"devices": [{"allow": True, "type": "c", "access": "z"}]}),
     refused="/linux/resources/devices/0/access",
 )
+
+limited("cpu-burst", CPU, cpu={"quota": 50_000, "period": 100_000, "burst": 10_000})
+limited("cpu-idle", CPU, cpu={"idle": 1})
+BLOCK = [{"major": 7, "minor": 0, "rate": 1_000_000}]
+limited(
+    "block-io-throttled",
+    file(
+        "blkio",
+        "throttle.read_bps_device",
+        "throttle.write_bps_device",
+        "throttle.read_iops_device",
+        "throttle.write_iops_device",
+    ),
+    blockIO={
+        f"throttle{way}{what}Device": BLOCK for way in ("Read", "Write") for what in ("Bps", "IOPS")
+    },
+)
