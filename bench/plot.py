@@ -29,6 +29,7 @@ svg { font: 13px system-ui, sans-serif; }
 }"""
 TITLES = {
     "start": "One isolated /bin/true on a ready root filesystem, until its result is back",
+    "oci": "OCI runtimes: a run, a life of five commands, a question",
     "layers": "The same against the number of layers",
     "existing": "The same beside existing containers",
     "threads": "Containers per second",

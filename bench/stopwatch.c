@@ -1,11 +1,14 @@
 /* A stopwatch for whole processes: posix_spawn to waitpid, by CLOCK_MONOTONIC.
  *
- *   stopwatch [--cgroup2] [--private DIR]... [--threads N --count N] -- CMD [ARG...]
+ *   stopwatch [--cgroup2] [--private DIR]... [--threads N --count N]
+ *             [--first CMDS --end] [--last CMDS --end] -- CMD [ARG...] [; CMD [ARG...]]...
  *
- * Stays resident and answers each line "N" on stdin with N lines of nanoseconds, one
- * for each time that CMD ran and exited 0; or, with --threads, runs it --count times
- * from N threads and prints one line of JSON. "@" in an argument becomes a number
- * that no other run has. CMD's standard streams are /dev/null, but for stderr.
+ * Several commands, with a word ";" between them, are timed as one, with one number.  --first and
+ * --last are run once, before the first question and after the last.  Stays resident and answers
+ * each line "N" on stdin with N lines of nanoseconds, one for each time that CMD ran and exited 0;
+ * or, with --threads, runs it --count times from N threads and prints one line of JSON. "@" in an
+ * argument becomes a number that no other run has. CMD's standard streams are /dev/null, but for
+ * stderr.
  *
  * --private DIR and --cgroup2 make what follows happen in a mount namespace of its
  * own, with an empty tmpfs on DIR, or with one pure cgroup2 on /sys/fs/cgroup: what a
@@ -32,7 +35,16 @@
 #define MAX_ARGUMENTS 128
 
 extern char **environ;
-static char **command;
+#define MAX_COMMANDS 8
+
+/* Commands to run one after the other. */
+struct sequence
+{
+  char **commands[MAX_COMMANDS];
+  int count;
+};
+
+static struct sequence first, timed, last;
 static int runs_per_thread;
 static atomic_uint serial;
 static posix_spawn_file_actions_t streams;
@@ -52,11 +64,10 @@ now (void)
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* CMD with each "@" replaced; *text* keeps the new arguments. */
+/* COMMAND with each "@" replaced by NUMBER; *text* keeps the new arguments. */
 static void
-number_arguments (char *argv[MAX_ARGUMENTS], char text[4096])
+number_arguments (char **command, unsigned number, char *argv[MAX_ARGUMENTS], char text[4096])
 {
-  unsigned number = atomic_fetch_add (&serial, 1);
   char *end = text;
   int i = 0;
   for (; command[i] && i < MAX_ARGUMENTS - 1; i++)
@@ -69,26 +80,33 @@ number_arguments (char *argv[MAX_ARGUMENTS], char text[4096])
   argv[i] = NULL;
 }
 
-static uint64_t
-run_once (void)
+static void
+run (char **command, unsigned number)
 {
   char *argv[MAX_ARGUMENTS], text[4096];
-  number_arguments (argv, text);
+  number_arguments (command, number, argv, text);
   pid_t pid;
   int status;
-  uint64_t begin = now ();
   errno = posix_spawnp (&pid, argv[0], &streams, NULL, argv, environ);
   if (errno)
     fail (argv[0]);
   if (waitpid (pid, &status, 0) != pid)
     fail ("waitpid");
-  uint64_t ns = now () - begin;
   if (status)
     {
       fprintf (stderr, "stopwatch: %s ended with status 0x%x\n", argv[0], status);
       exit (1);
     }
-  return ns;
+}
+
+static uint64_t
+run_once (const struct sequence *sequence)
+{
+  unsigned number = atomic_fetch_add (&serial, 1);
+  uint64_t begin = now ();
+  for (int i = 0; i < sequence->count; i++)
+    run (sequence->commands[i], number);
+  return now () - begin;
 }
 
 static void
@@ -99,7 +117,7 @@ serve (void)
     {
       for (int n = atoi (line); n > 0; n--)
         {
-          printf ("%lu\n", run_once ());
+          printf ("%lu\n", run_once (&timed));
           while (waitpid (-1, NULL, WNOHANG) > 0)
             continue;
         }
@@ -111,7 +129,7 @@ static void *
 thread (void *unused)
 {
   for (int i = 0; i < runs_per_thread; i++)
-    run_once ();
+    run_once (&timed);
   return unused;
 }
 
@@ -159,11 +177,33 @@ use_private (const char *path)
     fail (path);
 }
 
+/* Take words up to *end*, or the last, as commands between ";"; return where that stopped. */
+static int
+take (struct sequence *sequence, char **argv, int i, const char *end)
+{
+  for (int begins = 1; argv[i] && strcmp (argv[i], end); i++)
+    {
+      if (!strcmp (argv[i], ";"))
+        {
+          argv[i] = NULL;
+          begins = 1;
+        }
+      else if (begins && sequence->count < MAX_COMMANDS)
+        {
+          sequence->commands[sequence->count++] = argv + i;
+          begins = 0;
+        }
+    }
+  if (argv[i])
+    argv[i++] = NULL;
+  return i;
+}
+
 int
 main (int argc, char **argv)
 {
   int threads = 0, count = 0;
-  for (int i = 1; i < argc && !command; i++)
+  for (int i = 1; i < argc && !timed.count; i++)
     {
       if (!strcmp (argv[i], "--cgroup2"))
         use_cgroup2 ();
@@ -174,11 +214,15 @@ main (int argc, char **argv)
       else if (!strcmp (argv[i], "--count") && i + 1 < argc)
         count = atoi (argv[++i]);
       else if (!strcmp (argv[i], "--"))
-        command = argv + i + 1;
+        take (&timed, argv, i + 1, "");
+      else if (!strcmp (argv[i], "--first"))
+        i = take (&first, argv, i + 1, "--end") - 1;
+      else if (!strcmp (argv[i], "--last"))
+        i = take (&last, argv, i + 1, "--end") - 1;
       else
         break;
     }
-  if (!command || !*command)
+  if (!timed.count)
     {
       fprintf (stderr, "stopwatch: bad arguments (see the top of stopwatch.c)\n");
       return 2;
@@ -187,9 +231,11 @@ main (int argc, char **argv)
   posix_spawn_file_actions_init (&streams);
   posix_spawn_file_actions_addopen (&streams, 0, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_addopen (&streams, 1, "/dev/null", O_WRONLY, 0);
+  run_once (&first);
   if (threads)
     measure_threads (threads, count);
   else
     serve ();
+  run_once (&last);
   return 0;
 }
