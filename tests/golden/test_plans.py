@@ -122,6 +122,21 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "process": {"args": ["/a"], "cwd": "/"},
         "linux": {"namespaces": [{"type": "mount"}]},
     },
+    "oci-joining-pid": {
+        "process": {"args": ["/a"], "cwd": "/"},
+        "linux": {
+            "namespaces": [
+                {"type": "user"},
+                {"type": "mount"},
+                {"type": "pid", "path": "/proc/7/ns/pid"},
+                {"type": "network", "path": "/proc/7/ns/net"},
+                {"type": "time"},
+            ],
+            "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
+            "gidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
+            "timeOffsets": {"boottime": {"secs": -7, "nanosecs": 5}},
+        },
+    },
     "oci-user-namespace": {
         "process": {"args": ["/a"], "cwd": "/"},
         "linux": {

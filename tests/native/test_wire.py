@@ -55,7 +55,7 @@ LAYOUTS: dict[str, tuple[list[str], struct.Struct]] = {
         encode.STEP_HEAD,
     ),
     "struct request": (
-        ["magic", "flags", "clone_flags", "elsewhere", "passed"],
+        ["magic", "flags", "clone_flags", "own", "passed"],
         launcher.REQUEST,
     ),
     "struct keep": (
@@ -80,7 +80,8 @@ NUMBERS: dict[str, int] = {
         name: getattr(encode, name)
         for name in (
             *("ON_HOST", "MAKE_TARGET", "IF_PRESENT", "RECURSIVE", "ATTR_RECURSIVE"),
-            *("NO_SYMLINKS", "KEEP_GROUPS", "PROPAGATION_RECURSIVE", "IDMAP_RECURSIVE"),
+            *("NO_SYMLINKS", "KEEP_GROUPS", "PROPAGATION_RECURSIVE", "NO_CONSOLE"),
+            "IDMAP_RECURSIVE",
         )
     },
     "REQUEST_MAGIC": launcher.REQUEST_MAGIC,
@@ -98,6 +99,9 @@ NUMBERS: dict[str, int] = {
     "WANT_TIMES": launcher.WANT_TIMES,
     "WANT_KEPT": launcher.WANT_KEPT,
     "WANT_NEXT": launcher.WANT_NEXT,
+    "WANT_BIRTH": launcher.WANT_BIRTH,
+    "LET_GO_MAGIC": launcher.LET_GO_MAGIC,
+    "MOST_OWN": launcher.MOST_OWN,
     "FD_MAX - FD_FIXED": launcher.MOST_PASSED,
     **{
         name: getattr(launcher, name)
@@ -225,6 +229,9 @@ SAMPLES: tuple[s.Step, ...] = (
     s.SetPersonality(personality=8),
     s.MoveInterfaces(interfaces=(("eth0", "eth1"),)),
     s.RunHook(point="startContainer", path="/h", argv=("h", "x"), env=("A=b",), timeout_s=1),
+    s.JoinProcess(namespaces=("mount",), pid=1),
+    s.Birth(namespaces=("pid",)),
+    s.AwaitStart(paths=("/nowhere/a",)),
 )
 
 
@@ -377,7 +384,7 @@ def test_a_plan_may_have_as_many_steps_as_c_takes_and_no_more(plan_c: ctypes.CDL
 def test_a_step_without_a_text_that_it_needs_is_refused(plan_c: ctypes.CDLL, step: s.Step) -> None:
     sent = bytearray(encode.encode(s.Plan(steps=(step,))))
     head = encode.STEP_HEAD.unpack_from(sent, encode.PLAN_HEAD.size)
-    optional = {(s.MountOverlay, 5), (s.SetUser, 3)}
+    optional = {(s.MountOverlay, 5), (s.SetUser, 3), (s.SetCapabilities, 3)}
     for field in (3, 4, 5):
         if not head[field] or (type(step), field) in optional:
             continue
@@ -519,7 +526,10 @@ def _fuzzable(directory: Path) -> s.Plan:
         s.UseRoot: s.UseRoot(path=place),
         s.Exec: s.Exec(paths=(f"{place}/nowhere",), argv=("a",)),
     }
-    left_out = (s.Wait, s.MapIds, s.LoadSeccomp, s.SetRlimit, s.SetNamespace, s.JoinCgroup)
+    left_out = (
+        *(s.Wait, s.MapIds, s.LoadSeccomp, s.SetRlimit, s.SetNamespace, s.JoinCgroup),
+        *(s.JoinProcess, s.Birth, s.AwaitStart),
+    )
     order = [step for step in SAMPLES if not isinstance(step, left_out)]
     return s.Plan(steps=tuple(moved.get(type(step), step) for step in order))
 

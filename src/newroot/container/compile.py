@@ -38,6 +38,8 @@ class Situation:
     may_make_nodes: bool = True
     id_maps: dict[IdMaps, str] = {}  # noqa: RUF012  # a user namespace for each; never changed
     capabilities: int | None = None  #: those that there are to give, a mask; None: all
+    privileged: bool = True  #: the caller has rights outside of the user namespaces to be joined
+    awaits_start: bool = False  #: be created only: steps.AwaitStart
 
 
 def compile(config: dict[str, Any], root: Root, situation: Situation) -> s.Plan:
@@ -54,7 +56,7 @@ def compile(config: dict[str, Any], root: Root, situation: Situation) -> s.Plan:
             pointer="/linux/namespaces",
         )
     steps = (
-        *namespaces.born_in(spaces),
+        *namespaces.born_in(spaces, privileged=situation.privileged),
         *_map_ids(linux, spaces),
         s.NewSession(why="no terminal of the caller's is within reach: TIOCSTI, ioctl_tty(2)"),
         *namespaces.cgroup_steps(spaces, situation.cgroup_procs),
@@ -246,11 +248,16 @@ def _identity(
 ) -> tuple[s.Step, ...]:
     from newroot.isolation.identity import identity_steps
 
+    why = "create and start are two commands"
+    awaited = (s.AwaitStart(paths=command(process).paths, why=why),)
     return identity_steps(
         process,
         situation.seccomp,
         dies_with_parent=situation.dies_with_parent,
-        before_filter=_hooks(config, "startContainer"),
+        before_filter=(
+            *(awaited if situation.awaits_start else ()),
+            *_hooks(config, "startContainer"),
+        ),
         available=situation.capabilities,
     )
 

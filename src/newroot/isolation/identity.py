@@ -3,9 +3,9 @@
 The order is forced (a law in ``plan/order.py`` each):
 
 - The bounding set is dropped while CAP_SETPCAP is still held: capabilities(7).
-- A filter needs CAP_SYS_ADMIN to be loaded, or no_new_privs: seccomp(2).  With no_new_privs it is
-  loaded last, so that it need not allow what the steps before it do; without, before the user
-  changes.
+- A filter needs CAP_SYS_ADMIN to be loaded, or no_new_privs: seccomp(2).  It is loaded last, so
+  that it need not allow what the steps before it do.  Without no_new_privs the capability is kept
+  until then, and given up directly afterwards.
 - The wish to die with the parent is forgotten when ids change: prctl(2), PR_SET_PDEATHSIG.
 """
 
@@ -14,6 +14,8 @@ from __future__ import annotations
 from newroot.errors import SpecError
 from newroot.isolation import capabilities, limits
 from newroot.plan import steps as s
+
+_CAP_SYS_ADMIN = 1 << 21
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,26 +30,25 @@ def identity_steps(
     before_filter: tuple[s.Step, ...] = (),
     available: int | None = None,
 ) -> tuple[s.Step, ...]:
-    """The steps for ``process``, from its limits to its working directory.
+    """The steps for ``process``, from its limits to its filter.
 
-    *before_filter* are done as the user, before a filter that is loaded last.  *available* are the
+    *before_filter* are done as who it will be, in its working directory.  *available* are the
     capabilities that there are to give, a mask; None: all that the kernel knows.
     """
     no_new_privs = bool(process.get("noNewPrivileges"))
-    load = () if seccomp is None else (_load(*seccomp),)
     sets = capabilities.from_oci(process.get("capabilities"), available=available)
+    lent = 0 if seccomp is None or no_new_privs else _CAP_SYS_ADMIN & ~sets.effective
     return (
         *_oom_score(process),
         *(
             s.SetRlimit(resource=number, soft=soft, hard=hard, why="asked for")
             for number, soft, hard in limits.from_oci(process.get("rlimits"))
         ),
-        *(() if no_new_privs else load),
         s.SetBounding(keep=sets.bounding, why="no program can ever get the others back"),
         user_step(process.get("user") or {}),
         s.SetCapabilities(
-            effective=sets.effective,
-            permitted=sets.permitted,
+            effective=sets.effective | lent,
+            permitted=sets.permitted | lent,
             inheritable=sets.inheritable,
             ambient=sets.ambient,
             why="root in here is less than root out there",
@@ -56,7 +57,20 @@ def identity_steps(
         *((s.SetNoNewPrivs(why="asked for"),) if no_new_privs else ()),
         *_cwd_step(process),
         *before_filter,
-        *(load if no_new_privs else ()),
+        *(() if seccomp is None else (_load(*seccomp),)),
+        *(_give_back(sets) if lent else ()),
+    )
+
+
+def _give_back(sets: capabilities.Masks) -> tuple[s.Step, ...]:
+    return (
+        s.SetCapabilities(
+            effective=sets.effective,
+            permitted=sets.permitted,
+            inheritable=sets.inheritable,
+            ambient=None,
+            why="CAP_SYS_ADMIN was for the filter alone",
+        ),
     )
 
 

@@ -1,7 +1,9 @@
 """``linux.namespaces`` of an OCI config becomes steps: runtime-spec, config-linux.md, Namespaces.
 
 A namespace that is not in the list is the caller's own.  One with a path is joined, one without is
-new.  Joining comes first: the owner of a new namespace is the user namespace that one is in.
+new.  Where ids or process ids change, all is joined first, by a process that still has the
+caller's rights, and the container is born of it: a new user namespace has no rights to what is
+joined, and whoever joins a pid namespace stays outside; see steps.Birth.
 """
 
 from __future__ import annotations
@@ -37,25 +39,35 @@ def kinds(namespaces: list[dict[str, str]]) -> dict[str, str | None]:
     return found
 
 
-def born_in(found: dict[str, str | None]) -> tuple[s.Step, ...]:
+def born_in(found: dict[str, str | None], *, privileged: bool = True) -> tuple[s.Step, ...]:
     """The plan's first steps: the namespaces to join, and those to be born in.
 
     The cgroup namespace is made later, for its root is the cgroup that one is in by then; the time
-    namespace too, for whoever is born in one can no longer say what its clocks show.
+    namespace too, for whoever is born in one can no longer say what its clocks show.  *privileged*
+    is who may join without the rights that the user namespace to be joined gives.
     """
-    joined = tuple(
-        s.SetNamespace(namespace=_KERNEL_NAME.get(kind, kind), path=path, why="asked for")
-        for kind, path in found.items()
-        if path is not None
-    )
+    joined = _joined(found, privileged)
     new = tuple(
         _KERNEL_NAME.get(kind, kind)
         for kind, path in found.items()
         if path is None and kind not in ("cgroup", "time")
     )
-    if not new:
-        return joined
-    return (s.Unshare(namespaces=new, why="alone with its own view of the system"), *joined)
+    why = "alone with its own view of the system"
+    if found.get("pid") or (joined and "user" in found):
+        return (*joined, s.Birth(namespaces=new, why=why if new else "its process id is one there"))
+    # To be born there at once costs nothing.
+    return (*((s.Unshare(namespaces=new, why=why),) if new else ()), *joined)
+
+
+def _joined(found: dict[str, str | None], privileged: bool) -> tuple[s.Step, ...]:
+    """The mount namespace last: from there the paths of the others lead elsewhere."""
+    others = [kind for kind in found if kind not in ("user", "mount")]
+    order = (*others, "user", "mount") if privileged else ("user", *others, "mount")
+    return tuple(
+        s.SetNamespace(namespace=_KERNEL_NAME.get(kind, kind), path=path, why="asked for")
+        for kind in order
+        if (path := found.get(kind)) is not None
+    )
 
 
 def time_steps(found: dict[str, str | None], offsets: dict[str, Any] | None) -> tuple[s.Step, ...]:

@@ -63,36 +63,36 @@ class Spaces:
 
 
 def launch_in(
-    launcher: Launcher, plan: s.Plan, stdio: Sequence[int], **more: Any
+    launcher: Launcher,
+    plan: s.Plan,
+    stdio: Sequence[int],
+    *,
+    own: Sequence[int] = (),
+    **more: Any,
 ) -> tuple[Launch, s.Plan]:
     """Launch a *plan* that makes or joins a user namespace; return also the part of it that
     reports come from now.
 
-    *more* is for ``Launcher.launch()``.  Raises StepError when a step of the part outside failed,
-    SyscallError when the parent's part did; nothing is left then.
+    *own* and *more* are for ``Launcher.launch()``.  Raises StepError when a step of the part
+    outside failed, SyscallError when the parent's part did; nothing is left then.
     """
     from newroot.linux import capabilities
     from newroot.plan.divide import divide
 
-    divided = divide(plan, capabilities.mask(capabilities.held()))
-    return _launch_divided(launcher, divided, stdio, **more), divided.inside
+    divided = divide(plan, capabilities.mask(capabilities.held()), len(own))
+    return _launch_divided(launcher, divided, stdio, own, **more), divided.inside
 
 
 def _launch_divided(
-    launcher: Launcher, divided: Divided, stdio: Sequence[int], **more: Any
+    launcher: Launcher, divided: Divided, stdio: Sequence[int], own: Sequence[int], **more: Any
 ) -> Launch:
     inside, joined = divided.inside, divided.joined
-    there = list(_while_waiting(launcher, divided.outside, lambda pid: _mounts_of(pid, divided)))
+    there = [_while_waiting(launcher, divided.outside, _mounts_of)]
     try:
         if joined is not None:
             there.append(os.open(joined, os.O_RDONLY | os.O_CLOEXEC))
-        first = inside.steps[0]
         launch = launcher.launch(
-            encode.encode(inside),
-            encode.clone_flags(getattr(first, "namespaces", ())),
-            stdio,
-            elsewhere=there,
-            **more,
+            encode.encode(inside), 0, stdio, own=(*own, *there), birth=True, **more
         )
     finally:
         for fd in there:
@@ -116,16 +116,9 @@ def write_maps(pid: int, uids: Ranges, gids: Ranges) -> None:
         _write(f"/proc/{pid}/{name}", text)
 
 
-def _mounts_of(pid: int, divided: Divided) -> tuple[int, int]:
-    """The mount namespace of *pid*, and the root in it."""
-    scratch = next(step for step in divided.outside.steps if isinstance(step, s.MountFs)).target
-    space = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-        return space, os.open(f"/proc/{pid}/root{scratch}/root", flags)
-    except BaseException:
-        os.close(space)
-        raise
+def _mounts_of(pid: int) -> int:
+    """The mount namespace of *pid*."""
+    return os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _while_waiting(launcher: Launcher, plan: s.Plan, use: Callable[[int], Any]) -> Any:

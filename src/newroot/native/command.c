@@ -2,12 +2,14 @@
 
 #include "steps.h"
 
+#include <asm/fcntl.h>
 #include <asm/ioctls.h>
 #include <asm/signal.h>
 #include <linux/close_range.h>
 #include <linux/fcntl.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
+#include <linux/stat.h>
 #include <linux/wait.h>
 
 enum
@@ -78,14 +80,78 @@ step_reap (struct run *run, struct step *step)
   return (int)pid;
 }
 
+/* A command's paths are tried in order, as a shell tries PATH.  Of several failures the most
+ * telling is reported: execvp(3). */
 static int
 is_worse (long error)
 {
   return error != -ENOENT && error != -ENOTDIR;
 }
 
-/* a: the paths to try, in order, as a shell tries PATH; b: argv; c: environment.  Of
- * several failures the most telling is reported: execvp(3). */
+static long
+try_next (long *worst, long error)
+{
+  if (is_worse (error) || !is_worse (*worst))
+    *worst = error;
+  return error == -ENOENT || error == -ENOTDIR || error == -EACCES;
+}
+
+static long
+may_execute (const char *path)
+{
+  struct statx stat;
+  long done = sys (__NR_statx, AT_FDCWD, path, 0, STATX_TYPE, &stat);
+  if (done >= 0 && (stat.stx_mode & S_IFMT) == S_IFDIR)
+    return -EACCES; /* as execve says it */
+  return done < 0 ? done : sys (__NR_faccessat2, AT_FDCWD, path, 1 /* X_OK */, AT_EACCESS);
+}
+
+/* What can be known of the command before it is executed, told as if it had been. */
+static int
+look_for_command (struct run *run, char **paths)
+{
+  long worst = -ENOENT, done = -ENOENT;
+  for (; *paths != NULL; paths++)
+    if ((done = may_execute (*paths)) >= 0 || !try_next (&worst, done))
+      break;
+  if (done >= 0)
+    return 0;
+  run->index = run->plan->count - 1;
+  return (int)note (run, __NR_execve, worst);
+}
+
+/* The container is created, and whoever created it may go.  d: a listening socket, among the
+ * plan's own descriptors, at which somebody says one day that it is to start; what fails after
+ * that is told to them, and exec ends the talk.  a: the command's paths. */
+int
+step_await_start (struct run *run, struct step *step)
+{
+  const int listener = own_fd (run, step->d);
+  char **paths = list_of (step, step->a);
+  int done = paths == NULL || listener < 0 ? -EINVAL : look_for_command (run, paths);
+  if (done >= 0)
+    done = step_wait (run, step);
+  if (done < 0)
+    return done;
+  char word;
+  int caller;
+  do
+    {
+      caller = (int)sys (__NR_accept4, listener, NULL, NULL, O_CLOEXEC);
+      if (caller >= 0 && sys (__NR_read, caller, &word, 1) == 1)
+        break;
+      close_fd (&caller); /* it has thought better of it, or was killed */
+    }
+  while (caller >= 0 || caller == -EINTR || caller == -ECONNABORTED);
+  sys (__NR_close, listener);
+  if (caller < 0)
+    return (int)note (run, __NR_accept4, caller);
+  done = (int)attempt (run, __NR_dup3, caller, run->report, O_CLOEXEC);
+  sys (__NR_close, caller);
+  return done < 0 ? done : 0;
+}
+
+/* a: the paths; b: argv; c: environment. */
 int
 step_exec (struct run *run, struct step *step)
 {
@@ -95,18 +161,10 @@ step_exec (struct run *run, struct step *step)
   if (paths == NULL || argv == NULL || environment == NULL)
     return -EINVAL;
 
-  /* What the command was not given it does not get: CVE-2016-9962, CVE-2024-21626. */
-  long done = attempt (run, __NR_close_range, 3 + run->passed, ~0U, CLOSE_RANGE_CLOEXEC);
-  if (done < 0)
-    return (int)done;
-  long error = -ENOENT;
-  for (; *paths != NULL; paths++)
-    {
-      done = sys (__NR_execve, *paths, argv, environment);
-      if (is_worse (done) || !is_worse (error))
-        error = done;
-      if (done != -ENOENT && done != -ENOTDIR && done != -EACCES)
-        break;
-    }
-  return (int)note (run, __NR_execve, error);
+  long done = close_what_is_ours (run);
+  long worst = done < 0 ? done : -ENOENT;
+  for (; done >= 0 && *paths != NULL; paths++)
+    if (!try_next (&worst, sys (__NR_execve, *paths, argv, environment)))
+      break;
+  return done < 0 ? (int)done : (int)note (run, __NR_execve, worst);
 }

@@ -6,6 +6,7 @@
 #include <linux/bpf_common.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/limits.h>
 #include <linux/prctl.h>
 #include <linux/seccomp.h>
 
@@ -54,6 +55,8 @@ step_set_user (struct run *run, struct step *step)
     done = attempt (run, __NR_setresuid, step->x, step->x, step->x);
   if (done >= 0)
     sys (__NR_umask, step->z);
+  /* With fs.suid_dumpable=1 a change of ids makes dumpable: proc_sys_fs(5). */
+  sys (__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
   return done < 0 ? (int)done : 0;
 }
 
@@ -67,7 +70,7 @@ raise_ambient (struct run *run, uint64_t ambient)
   return (int)done;
 }
 
-/* x: effective; y: permitted; z: inheritable; a: ambient, eight bytes. */
+/* x: effective; y: permitted; z: inheritable; a: ambient, eight bytes, or none: as it is. */
 int
 step_set_capabilities (struct run *run, struct step *step)
 {
@@ -76,12 +79,13 @@ step_set_capabilities (struct run *run, struct step *step)
       = { { (uint32_t)step->x, (uint32_t)step->y, (uint32_t)step->z },
           { (uint32_t)(step->x >> 32), (uint32_t)(step->y >> 32), (uint32_t)(step->z >> 32) } };
   uint64_t ambient;
-  if (step->a == 0 || step->size - step->a < sizeof ambient)
+  long done = attempt (run, __NR_capset, &head, sets);
+  if (done < 0 || step->a == 0)
+    return (int)done;
+  if (step->size - step->a < sizeof ambient)
     return -EINVAL;
   memcpy (&ambient, text_of (step, step->a), sizeof ambient);
-
-  long done = attempt (run, __NR_capset, &head, sets);
-  return done < 0 ? (int)done : raise_ambient (run, ambient);
+  return raise_ambient (run, ambient);
 }
 
 int
@@ -100,7 +104,10 @@ step_load_seccomp (struct run *run, struct step *step)
   if (step->a == 0 || step->x > BPF_MAXINSNS
       || step->x > (step->size - step->a) / sizeof (struct sock_filter))
     return -EINVAL;
-  int done = (int)attempt (run, __NR_seccomp, SECCOMP_SET_MODE_FILTER, step->y, &program);
+  int done = (int)close_what_is_ours (run);
+  if (done < 0)
+    return done;
+  done = (int)attempt (run, __NR_seccomp, SECCOMP_SET_MODE_FILTER, step->y, &program);
   /* A listener is left to exec to close: close(2) may be what is listened to. */
   return done > 0 ? ask_parent (run, done) : done;
 }
@@ -109,5 +116,10 @@ step_load_seccomp (struct run *run, struct step *step)
 int
 step_set_cwd (struct run *run, struct step *step)
 {
-  return (int)attempt (run, __NR_chdir, text_of (step, step->a));
+  char place[PATH_MAX];
+  long done = attempt (run, __NR_chdir, text_of (step, step->a));
+  /* A directory outside the root is "(unreachable)…": getcwd(2), CVE-2024-21626. */
+  if (done >= 0 && sys (__NR_getcwd, place, sizeof place) >= 0 && place[0] != '/')
+    return -EXDEV;
+  return (int)done;
 }

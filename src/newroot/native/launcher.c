@@ -31,9 +31,10 @@ enum
   MOST_EVENTS = 64,
   EPOLL_ADD = 1,
   EPOLL_DELETE = 2,
-  /* Marks in epoll's data that are no child's number. */
+  /* Marks in epoll's data that are no child's number; above those, births. */
   CONTROL = -1,
-  OWNER = -2
+  OWNER = -2,
+  BIRTHS = MOST_CHILDREN
 };
 
 struct limit
@@ -46,6 +47,7 @@ struct child
   int pidfd; /* 0 when this place is free */
   int32_t pid;
   int status; /* socket to Python; -1 for the one that is ready */
+  int birth;  /* from here comes who is to be in this place, from STEP_BIRTH; -1 for none */
 };
 
 /* A process that was born before it was asked for.  To be born in new namespaces takes a
@@ -96,36 +98,44 @@ place_fds (int *fds, size_t count, int first)
   return done;
 }
 
-/* The command's descriptors are 0, 1, 2 and those passed; two of ours follow, which
+/* The command's descriptors are 0, 1, 2 and those passed; ours and the plan's follow, which
  * exec closes; nothing else stays open: not another container's, not the launcher's. */
 static long
 arrange_fds (struct run *run, int *fds, const struct request *request)
 {
-  int ours[2] = { fds[FD_REPORT], launcher.self };
-  int next = 3 + (int)request->passed;
+  int ours[3 + MOST_OWN] = { fds[FD_REPORT], launcher.self, run->birth };
+  const size_t count = 3 + request->own;
+  const int next = 3 + (int)request->passed;
+  memcpy (ours + 3, fds + FD_FIXED + request->passed, request->own * sizeof *ours);
   long done = 0;
   /* Out of the way first: the numbers that they have now may be wanted by the command. */
-  for (size_t i = 0; done >= 0 && i < 2; i++)
+  for (size_t i = 0; done >= 0 && i < count; i++)
     done = ours[i] = (int)sys (__NR_fcntl, ours[i], F_DUPFD_CLOEXEC, next);
   if (done >= 0)
     done = place_fds (fds + FD_STDIN, 3 + request->passed, 0);
   if (done >= 0)
-    done = place_fds (ours, 2, next);
+    done = place_fds (ours, count, next);
   run->report = next;
   run->launcher = next + 1;
+  run->birth = next + 2;
+  run->own = next + 3;
+  const int end = next + (int)count;
   if (done >= 0)
-    done = sys (__NR_close_range, next, next + 1, CLOSE_RANGE_CLOEXEC);
-  return done < 0 ? done : sys (__NR_close_range, next + 2, ~0U, 0);
+    done = sys (__NR_close_range, next, end - 1, CLOSE_RANGE_CLOEXEC);
+  return done < 0 ? done : sys (__NR_close_range, end, ~0U, 0);
 }
 
+/* *birth* is our end of a socket to the launcher, or any descriptor where no birth is to come. */
 static _Noreturn void
-be_container (const struct request *request, int *fds)
+be_container (const struct request *request, int *fds, int birth)
 {
   static struct run run;
   run = (struct run){ .born_in = request->clone_flags,
                       .flags = request->flags,
                       .passed = (int)request->passed,
                       .report = fds[FD_REPORT],
+                      .birth = birth,
+                      .owned = (int)request->own,
                       .root = -1,
                       .null = -1,
                       .empty = -1 };
@@ -156,8 +166,8 @@ be_ready (int door)
     done = sys (__NR_close_range, 5, ~0U, 0);
   if (done >= 0)
     done = receive_packet (3, &request, sizeof request, fds, FD_MAX, &count, 1);
-  if (done == sizeof request && count == FD_FIXED + request.passed)
-    be_container (&request, fds);
+  if (done == sizeof request && count == FD_FIXED + request.passed + request.own)
+    be_container (&request, fds, launcher.self);
   for (;;)
     sys (__NR_exit_group, 0);
 }
@@ -185,41 +195,9 @@ enum
   IN_CHILD = -4096 /* no errno */
 };
 
-/* A clone with a copy of another mount namespace than ours; request.elsewhere says what the
- * descriptors are.  What it finds mounted there it cannot take away or make writable when its
- * user namespace is another: mount_namespaces(7), Restrictions.  A child that shares our memory,
- * and nothing that setns changes, goes there and has it born as its sibling. */
-__attribute__ ((noinline)) static long
-clone_elsewhere (struct clone_args *args, const int *there, uint32_t count)
-{
-  static volatile long born;
-  struct clone_args brief
-      = { .flags = CLONE_VM | CLONE_VFORK | CLONE_FILES, .exit_signal = SIGCHLD };
-  args->flags |= CLONE_PARENT;
-  args->exit_signal = 0; /* that of the one in between: clone(2), CLONE_PARENT */
-  long between = sys (__NR_clone3, &brief, sizeof brief);
-  if (between == 0)
-    {
-      born = sys (__NR_setns, there[0], CLONE_NEWNS);
-      if (born >= 0)
-        born = sys (__NR_fchdir, there[1]);
-      if (born >= 0 && count > 2)
-        born = sys (__NR_setns, there[2], CLONE_NEWUSER);
-      if (born >= 0)
-        born = sys (__NR_clone3, args, sizeof *args);
-      if (born == 0)
-        return 0;
-      for (;;)
-        sys (__NR_exit_group, 0);
-    }
-  if (between > 0)
-    sys (__NR_wait4, between, NULL, 0, NULL);
-  return between < 0 ? between : born;
-}
-
 /* A child's place, -errno, or IN_CHILD in the child itself. */
 static long
-bear (uint64_t clone_flags, const int *there, uint32_t count)
+bear (uint64_t clone_flags)
 {
   int pidfd = -1;
   struct clone_args args = { .flags = clone_flags | CLONE_PIDFD,
@@ -228,10 +206,10 @@ bear (uint64_t clone_flags, const int *there, uint32_t count)
   int place = free_place ();
   if (place < 0)
     return place;
-  long pid = count ? clone_elsewhere (&args, there, count) : sys (__NR_clone3, &args, sizeof args);
+  long pid = sys (__NR_clone3, &args, sizeof args);
   if (pid <= 0)
     return pid == 0 ? IN_CHILD : pid;
-  launcher.children[place] = (struct child){ pidfd, (int32_t)pid, -1 };
+  launcher.children[place] = (struct child){ pidfd, (int32_t)pid, -1, -1 };
   launcher.running++;
   watch (pidfd, place);
   return place;
@@ -269,15 +247,19 @@ take_ready (const struct request *request, const int *fds, size_t count)
   return place;
 }
 
+static long
+open_doors (int *doors)
+{
+  return sys (__NR_socketpair, 1 /* AF_UNIX */, 5 /* SOCK_SEQPACKET */ | O_CLOEXEC, 0, doors);
+}
+
 static void
 have_ready (uint64_t clone_flags)
 {
   int doors[2];
-  if (launcher.ready.place >= 0 || mounts_have_changed ())
+  if (launcher.ready.place >= 0 || mounts_have_changed () || open_doors (doors) < 0)
     return;
-  if (sys (__NR_socketpair, 1 /* AF_UNIX */, 5 /* SOCK_SEQPACKET */ | O_CLOEXEC, 0, doors) < 0)
-    return;
-  long place = bear (clone_flags, NULL, 0);
+  long place = bear (clone_flags);
   if (place == IN_CHILD)
     be_ready (doors[1]);
   close_fd (&doors[1]);
@@ -287,25 +269,55 @@ have_ready (uint64_t clone_flags)
     launcher.ready = (struct ready){ (int)place, doors[0], clone_flags };
 }
 
+static void
+tell_started (const struct child *child)
+{
+  struct status status = { .kind = STATUS_STARTED, .pid = child->pid };
+  send_packet (child->status, &status, sizeof status, &child->pidfd, 1);
+}
+
+/* For a plan with a STEP_BIRTH: who is born now only goes before who is started. */
+static long
+bear_forerunner (const struct request *request, int *fds)
+{
+  int doors[2];
+  long done = open_doors (doors);
+  if (done < 0)
+    return done;
+  long place = bear (request->clone_flags);
+  if (place == IN_CHILD)
+    be_container (request, fds, doors[1]);
+  close_fd (&doors[1]);
+  if (place < 0)
+    close_fd (&doors[0]);
+  else
+    {
+      launcher.children[place].birth = doors[0];
+      watch (doors[0], BIRTHS + (int)place);
+    }
+  return place;
+}
+
 static long
 start (const struct request *request, int *fds, size_t count)
 {
-  const int *there = fds + FD_FIXED + request->passed;
-  long place = request->elsewhere ? -EAGAIN : take_ready (request, fds, count);
-  if (place < 0)
+  long place;
+  if (request->flags & WANT_BIRTH)
+    place = bear_forerunner (request, fds);
+  else if ((place = take_ready (request, fds, count)) < 0)
     {
-      place = bear (request->clone_flags, there, request->elsewhere);
+      place = bear (request->clone_flags);
       if (place == IN_CHILD)
-        be_container (request, fds);
+        be_container (request, fds, launcher.self);
     }
   if (place < 0)
     return place;
 
   struct child *child = &launcher.children[place];
-  struct status status = { .kind = STATUS_STARTED, .pid = child->pid };
   child->status = fds[FD_STATUS];
   fds[FD_STATUS] = -1;
-  send_packet (child->status, &status, sizeof status, &child->pidfd, 1);
+  if (child->birth < 0)
+    tell_started (child);
   if (request->flags & WANT_KEPT)
     launcher.kept = (int)place;
   return 0;
@@ -317,17 +329,17 @@ request_is_sound (const struct request *request, long size, size_t fds)
   const uint64_t namespaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER
                               | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP;
   return size == sizeof *request && request->magic == REQUEST_MAGIC
-         && (request->clone_flags & ~namespaces) == 0 && fds >= FD_FIXED && request->elsewhere != 1
-         && request->elsewhere <= 3 && request->passed + request->elsewhere == fds - FD_FIXED;
+         && (request->clone_flags & ~namespaces) == 0 && request->own <= MOST_OWN
+         && fds >= FD_FIXED + request->own && request->passed == fds - FD_FIXED - request->own;
 }
 
 /* For the monitor, which watches by itself. */
 static long
 bear_again (const struct request *request, int *fds, struct borne *born)
 {
-  long place = bear (request->clone_flags, NULL, 0);
+  long place = bear (request->clone_flags);
   if (place == IN_CHILD)
-    be_container (request, fds);
+    be_container (request, fds, launcher.self);
   if (place < 0)
     return place;
   struct child *child = &launcher.children[place];
@@ -376,6 +388,8 @@ take_request (void)
   if (launcher.kept >= 0 && keep_is_sound (&packet.keep, size, count))
     keep_container (&packet.keep, fds);
   const struct request request = packet.request;
+  if (size == sizeof request && request.magic == LET_GO_MAGIC)
+    sys (__NR_exit_group, 0); /* what was started is its subreaper's from here on */
 
   long done = request_is_sound (&request, size, count) ? start (&request, fds, count) : -EINVAL;
   if (done < 0 && count > FD_STATUS)
@@ -410,11 +424,44 @@ release_held (int socket)
     close_fd (&fds[i]);
 }
 
+/* From here on this place is the one's who was born, if any was.  It does nothing before it
+ * hears that we know of it. */
+static void
+take_birth (int place, int forerunner_is_dead)
+{
+  struct child *child = &launcher.children[place];
+  int32_t pid;
+  int pidfd;
+  size_t count;
+  long size = receive_packet (child->birth, &pid, sizeof pid, &pidfd, 1, &count, 0);
+  if (size == -EAGAIN && !forerunner_is_dead)
+    return; /* the event was an earlier one's */
+  if (size == sizeof pid && count == 1)
+    {
+      sys (__NR_waitid, P_PIDFD, child->pidfd, NULL, WEXITED, NULL); /* it is about to end */
+      close_fd (&child->pidfd);
+      child->pidfd = pidfd;
+      child->pid = pid;
+      watch (pidfd, place);
+      tell_started (child);
+      send_packet (child->birth, "", 1, NULL, 0);
+    }
+  else
+    tell_started (child); /* it failed before, and will be collected itself */
+  close_fd (&child->birth);
+  child->birth = -1;
+}
+
 static void
 collect (int place)
 {
   struct child *child = &launcher.children[place];
   siginfo_t info = { 0 };
+  if (child->birth >= 0)
+    {
+      take_birth (place, 1);
+      return; /* epoll tells again of a pidfd that is readable */
+    }
   struct usage usage;
   int options = WEXITED | WNOHANG | (launcher.kept == place ? WNOWAIT : 0);
   if (sys (__NR_waitid, P_PIDFD, child->pidfd, &info, options, &usage) < 0 || info.si_pid == 0)
@@ -484,8 +531,10 @@ handle (int mark)
       if (more < 0)
         end_all ();
     }
-  else
+  else if (mark < BIRTHS)
     collect (mark);
+  else if (launcher.children[mark - BIRTHS].birth >= 0)
+    take_birth (mark - BIRTHS, 0);
 }
 
 /* Each container costs the launcher two descriptors; the command gets the limit back. */

@@ -2,6 +2,7 @@
  * a pidfd of its owner as descriptor 4.  It is not for the hands of people. */
 
 #include "launcher.h"
+#include "plan.h"
 #include "sys.h"
 
 #include <asm/signal.h>
@@ -45,6 +46,7 @@ newroot_init (int argc)
       sys (__NR_write, 2, words, sizeof words - 1);
       return 2;
     }
+  sys (__NR_prctl, PR_SET_NAME, INIT_NAME, 0, 0, 0); /* it has the number of a descriptor */
   /* No process of a container may read or trace us, whatever its user id. */
   sys (__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
   sys (__NR_close_range, OWNER_FD + 1, ~0U, 0);

@@ -30,7 +30,6 @@ static const uint8_t texts[STEP_COUNT] = {
   [STEP_SET_DOMAINNAME] = A,
   [STEP_LINK_UP] = A,
   [STEP_SET_OOM_SCORE] = A | B,
-  [STEP_SET_CAPABILITIES] = A,
   [STEP_LOAD_SECCOMP] = A,
   [STEP_SET_CWD] = A,
   [STEP_EXEC] = A | B | C,
@@ -41,6 +40,7 @@ static const uint8_t texts[STEP_COUNT] = {
   [STEP_SET_AFFINITY] = A,
   [STEP_SET_MEMORY_POLICY] = A,
   [STEP_RUN_HOOK] = A | B | C,
+  [STEP_AWAIT_START] = A,
 };
 
 static int

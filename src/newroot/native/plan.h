@@ -6,8 +6,9 @@
 #include "sys.h"
 #include "wire.h"
 
-#define MAX_STEPS 1024 /* a plan has some fifty; bounds the times table */
-#define MAX_TREES 64   /* held until a bind puts them in their place */
+#define MAX_STEPS 1024           /* a plan has some fifty; bounds the times table */
+#define MAX_TREES 64             /* held until a bind puts them in their place */
+#define INIT_NAME "newroot-init" /* what a process of ours calls itself: oci_state.py */
 
 /* What the steps of one plan share while they run. */
 struct run
@@ -16,8 +17,12 @@ struct run
   uint64_t born_in;     /* CLONE_NEW*: namespaces that clone made already */
   int report;           /* socket to Python, closed by exec */
   int launcher;         /* pidfd: readable when the launcher is dead */
+  int birth;            /* socket to the launcher, for STEP_BIRTH */
+  int own;              /* the first of the plan's own descriptors */
+  int owned;            /* how many those are */
   int root;             /* the new root, O_PATH; -1 before STEP_USE_ROOT */
   int passed;           /* descriptors 3 … 3+passed-1 belong to the command */
+  int closed;           /* whether exec will close what the command was not given */
   int null;             /* the host's /dev/null, O_PATH; -1 before the first mask */
   int empty;            /* an empty read-only tmpfs; -1 before the first masked directory */
   int trees[MAX_TREES]; /* by STEP_HOLD_TREE; 0 is none */
@@ -45,6 +50,17 @@ note (struct run *run, uint32_t call, long result)
 }
 #define CALL_OF(call, ...) call
 #define attempt(run, ...) note ((run), CALL_OF (__VA_ARGS__, 0), sys (__VA_ARGS__))
+
+/* What the command was not given it does not get: CVE-2016-9962, CVE-2024-21626.  Asked for
+ * before a filter is loaded, which then need not allow it; nothing is opened afterwards. */
+long close_what_is_ours (struct run *run);
+
+/* The plan's own descriptor of a number, or -EBADF. */
+static inline int
+own_fd (const struct run *run, uint32_t number)
+{
+  return number < (uint32_t)run->owned ? run->own + (int)number : -EBADF;
+}
 
 _Noreturn void run_plan (struct run *run);
 void send_report (const struct run *run, uint32_t kind, int error);

@@ -43,6 +43,10 @@ int step_link_up (struct run *run, struct step *step);
 int step_move_interfaces (struct run *run, struct step *step);
 int ask_parent (struct run *run, int fd);
 
+/* birth.c */
+int step_join_process (struct run *run, struct step *step);
+int step_birth (struct run *run, struct step *step);
+
 /* identity.c */
 int step_set_rlimit (struct run *run, struct step *step);
 int step_set_bounding (struct run *run, struct step *step);
@@ -63,6 +67,7 @@ int step_set_personality (struct run *run, struct step *step);
 int step_run_hook (struct run *run, struct step *step);
 
 /* command.c */
+int step_await_start (struct run *run, struct step *step);
 int step_reap (struct run *run, struct step *step);
 int step_exec (struct run *run, struct step *step);
 

@@ -71,7 +71,7 @@ step_open_terminal (struct run *run, struct step *step)
     }
   if (done >= 0)
     done = attempt (run, __NR_fchown, slave, step->y, -1);
-  if (done >= 0)
+  if (done >= 0 && !(step->flags & NO_CONSOLE))
     done = show_as_console (run, step, slave);
   for (int fd = 0; done >= 0 && fd < 3; fd++)
     done = attempt (run, __NR_dup3, slave, fd, 0);

@@ -89,6 +89,9 @@ enum op
   STEP_SET_PERSONALITY,
   STEP_MOVE_INTERFACES,
   STEP_RUN_HOOK,
+  STEP_JOIN_PROCESS,
+  STEP_BIRTH,
+  STEP_AWAIT_START,
   STEP_COUNT
 };
 
@@ -103,12 +106,15 @@ enum
   NO_SYMLINKS = 32,            /* no component of the target may be a symlink */
   KEEP_GROUPS = 64,            /* user: setgroups is denied here, user_namespaces(7) */
   PROPAGATION_RECURSIVE = 128, /* propagation: of the mounts below too */
-  IDMAP_RECURSIVE = 256        /* ids of the mounts below are mapped too */
+  IDMAP_RECURSIVE = 256,       /* ids of the mounts below are mapped too */
+  NO_CONSOLE = 512             /* terminal: there is no /dev/console to be shown as */
 };
 
 /* Python -> launcher, one packet with the descriptors beside it: the fixed ones in this
- * order, then those that the command gets as 3, 4, … */
+ * order, then those that the command gets as 3, 4, …, then those of the plan itself, which
+ * steps name by their number among these, and which exec closes. */
 #define REQUEST_MAGIC 0x7274736eu
+#define LET_GO_MAGIC 0x6f67746cu /* no request: end, and let live what was started */
 enum
 {
   FD_PLAN,
@@ -118,12 +124,14 @@ enum
   FD_STDOUT,
   FD_STDERR,
   FD_FIXED,
-  FD_MAX = 250 /* SCM_MAX_FD is 253 */
+  FD_MAX = 250, /* SCM_MAX_FD is 253 */
+  MOST_OWN = 8
 };
 enum
 {
   WANT_TIMES = 1, /* report what each step took */
   WANT_NEXT = 2,  /* more requests like this one may follow: have a process ready */
+  WANT_BIRTH = 4, /* the plan has a STEP_BIRTH */
   WANT_KEPT = 16  /* the only one: it is not collected before it is known who keeps it */
 };
 struct request
@@ -131,9 +139,7 @@ struct request
   uint32_t magic;
   uint32_t flags;
   uint64_t clone_flags; /* CLONE_NEW*: the namespaces to be born in */
-  /* Behind the descriptors that are passed, 0, 2 or 3 more: a mount namespace to have a copy
-   * of, a directory in it to start in, a user namespace to be born in. */
-  uint32_t elsewhere, passed;
+  uint32_t own, passed; /* how many descriptors of the plan's, and of the command's */
 };
 
 /* newroot-init -> Python, on the report socket.  It is closed by a successful

@@ -22,32 +22,40 @@ _PARENT = (s.JoinCgroup, s.SetOomScore, s.SetRlimit)
 
 @record
 class Divided:
-    """One plan in three parts."""
+    """One plan in three parts.
+
+    The part inside begins with a process that joins: first the mount namespace of the part
+    outside, by the plan's own descriptor number ``fd``, then ``joined`` by the next one.
+    """
 
     outside: s.Plan  #: for a process of the host's root, which then waits until its mounts are used
     parent: tuple[s.Step, ...]  #: done to the container's process by its parent, while it waits
     joined: str | None = None  #: the user namespace that the container's process is born in
+    fd: int  #: how many of the plan's own descriptors come before ours
     inside: s.Plan  #: for the container's process, born in a copy of those mounts
 
 
-def divide(plan: s.Plan, capabilities: int) -> Divided:
+def divide(plan: s.Plan, capabilities: int, fd: int = 0) -> Divided:
     """Divide *plan*, which makes a user namespace, or joins one.
 
     *capabilities* are all that the caller holds, as a mask.  What is made outside belongs to who is
-    root inside.
+    root inside.  *fd* is how many descriptors of its own the plan has already.
     """
     outside: list[s.Step] = [s.Unshare(namespaces=("mount",), why="the mounts are made first")]
     parent: list[s.Step] = []
     inside: list[s.Step] = []
     joined: str | None = None
     held = _Held(plan)
+    is_born = False
     for step in plan.steps:
         if isinstance(step, s.MapIds):
             parent.append(step)
             inside.append(step)
         elif isinstance(step, s.SetNamespace) and step.namespace == "user":
             joined = step.path
-            inside.append(s.MapIds(uids=(), gids=(), why="they are mapped; but who is it in here"))
+        elif isinstance(step, (s.Unshare, s.Birth)) and not is_born:
+            inside += _be_born(step, plan, joined, fd)
+            is_born = True
         elif isinstance(step, _PARENT):
             parent.append(step)
         elif isinstance(step, s.UseRoot):
@@ -72,7 +80,25 @@ def divide(plan: s.Plan, capabilities: int) -> Divided:
         parent=tuple(parent),
         inside=s.Plan(steps=tuple(inside)),
         joined=joined,
+        fd=fd,
     )
+
+
+def _be_born(
+    step: s.Unshare | s.Birth, plan: s.Plan, joined: str | None, fd: int
+) -> tuple[s.Step, ...]:
+    """Stand in the root that was put together outside, and be born in a copy of its mounts."""
+    root = next(step.path for step in plan.steps if isinstance(step, s.UseRoot))
+    go = (
+        s.JoinProcess(namespaces=("mount",), fd=fd, why="to have a copy of them"),
+        s.SetCwd(path=root, why="in the copy it will be no name, but where one is"),
+    )
+    born = s.Birth(namespaces=step.namespaces, why=step.why)
+    if joined is None:
+        return (*go, born)
+    join = s.JoinProcess(namespaces=("user",), fd=fd + 1, why="asked for")
+    who = s.MapIds(uids=(), gids=(), why="they are mapped; but who is it in here")
+    return (*go, join, born, who)
 
 
 def _owner(plan: s.Plan) -> tuple[int, int] | None:

@@ -26,7 +26,7 @@ MOST_STEPS = 1024  #: MAX_STEPS
 
 ON_HOST, MAKE_TARGET, IF_PRESENT, RECURSIVE = 1, 2, 4, 8
 ATTR_RECURSIVE, NO_SYMLINKS, KEEP_GROUPS, PROPAGATION_RECURSIVE = 16, 32, 64, 128
-IDMAP_RECURSIVE = 256
+IDMAP_RECURSIVE, NO_CONSOLE = 256, 512
 
 NAMESPACES: dict[str, int] = {
     "mount": k.CLONE_NEWNS,
@@ -237,7 +237,8 @@ def _make_readonly(step: s.MakeReadonly, t: _Text) -> bytes:
 
 
 def _open_terminal(step: s.OpenTerminal, t: _Text) -> bytes:
-    return _head(20, t, MAKE_TARGET, x=step.rows << 16 | step.columns, y=step.uid)
+    flags = MAKE_TARGET if step.console else NO_CONSOLE
+    return _head(20, t, flags, x=step.rows << 16 | step.columns, y=step.uid)
 
 
 def sysctl_path(name: str) -> str:
@@ -318,7 +319,7 @@ def _set_user(step: s.SetUser, t: _Text) -> bytes:
 
 
 def _set_capabilities(step: s.SetCapabilities, t: _Text) -> bytes:
-    a = t.add(Struct("=Q").pack(step.ambient), 8)
+    a = 0 if step.ambient is None else t.add(Struct("=Q").pack(step.ambient), 8)
     return _head(33, t, a=a, x=step.effective, y=step.permitted, z=step.inheritable)
 
 
@@ -383,7 +384,15 @@ ENCODERS: dict[type[s.Step], Encoder] = {
     s.SetPersonality: lambda step, t: _head(46, t, x=step.personality),
     s.MoveInterfaces: lambda step, t: _head(47, t),
     s.RunHook: _run_hook,
+    s.JoinProcess: lambda step, t: _head(49, t, d=step.fd, x=clone_flags(step.namespaces)),
+    s.Birth: lambda step, t: _head(50, t, x=clone_flags(step.namespaces)),
+    s.AwaitStart: lambda step, t: _head(51, t, a=t.list(step.paths), d=step.listener),
 }
+
+
+def needs_birth(plan: s.Plan) -> bool:
+    """Whether the launcher has to hear of a birth: ``Launcher.launch(birth=…)``."""
+    return any(type(step) is s.Birth for step in plan.steps)
 
 
 def encode_step(step: s.Step) -> bytes:

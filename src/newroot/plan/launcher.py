@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 REQUEST = Struct("=IIQII")  #: struct request in native/wire.h
 REQUEST_MAGIC = int.from_bytes(b"nstr", "little")
-WANT_TIMES, WANT_NEXT, WANT_KEPT = 1, 2, 16
+LET_GO_MAGIC = int.from_bytes(b"ltgo", "little")
+WANT_TIMES, WANT_NEXT, WANT_BIRTH, WANT_KEPT = 1, 2, 4, 16
 REPORT = Struct("=IIiI256s")  #: struct report
 REPORT_FAILED, REPORT_TIMES, REPORT_WAITING, REPORT_TERMINAL = 1, 2, 3, 4
 STATUS = Struct("=IiiiQQQ")  #: struct status
 STATUS_STARTED, STATUS_ENDED, STATUS_REFUSED = 1, 2, 3
 MOST_PASSED = 244  #: FD_MAX - FD_FIXED
+MOST_OWN = 8
 
 _CLD_EXITED = 1  # siginfo_t.si_code, sigaction(2)
 _PACKET = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
@@ -328,21 +330,22 @@ class Launcher:
         *,
         held: Sequence[int] = (),
         passed: Sequence[int] = (),
+        own: Sequence[int] = (),
+        birth: bool = False,
         times: bool = False,
         more: bool = False,
         kept: bool = False,
-        elsewhere: Sequence[int] = (),
     ) -> Launch:
         """Start a process that carries out *plan* (encoded), born in *clone_flags*.
 
         *stdio* are three descriptors; *passed* become 3, 4, … of the command.  *held* stay open
         until the container is gone, whatever becomes of this process: a lock held through them is
-        free only when nothing of the container runs any more.  All are still the caller's too.
+        free only when nothing of the container runs any more.  *own* are for steps of the plan,
+        which name them by their place here; exec closes them.  All are still the caller's too.
+        *birth* says that the plan has a Birth: see ``encode.needs_birth()``.
         *kept* says that a monitor may be wanted for it: see plan/keep.py.
         *times* asks for what each step takes.  *more* says that other launches like this one may
-        follow, so that it is worth having a process ready for the next.  *elsewhere* are a mount
-        namespace to have a copy of, in place of ours, and a directory in it to start in; then
-        perhaps a user namespace to be born in.
+        follow, so that it is worth having a process ready for the next.
         """
         memory = os.memfd_create("newroot-plan", os.MFD_CLOEXEC)
         report, their_report = _socket.socketpair(_socket.AF_UNIX, _PACKET, 0)
@@ -353,11 +356,14 @@ class Launcher:
                 # The launcher never reads its end.  So these descriptors wait in its queue, open,
                 # until it closes the socket, which is when the container has ended.
                 status.sendmsg([b"held"], _rights(held))
-            flags = (WANT_TIMES if times else 0) | (WANT_NEXT if more else 0)
-            flags |= WANT_KEPT if kept else 0
-            request = REQUEST.pack(REQUEST_MAGIC, flags, clone_flags, len(elsewhere), len(passed))
-            ours = memory, their_report.fileno(), their_status.fileno()
-            fds = (*ours, *stdio, *passed, *elsewhere)
+            flags = (
+                (WANT_TIMES if times else 0)
+                | (WANT_NEXT if more else 0)
+                | (WANT_BIRTH if birth else 0)
+                | (WANT_KEPT if kept else 0)
+            )
+            request = REQUEST.pack(REQUEST_MAGIC, flags, clone_flags, len(own), len(passed))
+            fds = (memory, their_report.fileno(), their_status.fileno(), *stdio, *passed, *own)
             self._control.sendmsg([request], _rights(fds))
         except OSError as error:
             report.close()
@@ -403,14 +409,25 @@ class Launcher:
         if not self.is_gone:
             self.is_gone = _has_ended(self.pid, 1000)
 
+    def let_go(self) -> None:
+        """End the launcher and leave alive what it started: as orphans, their subreaper's.
+
+        Whoever dies before this takes them along.
+        """
+        self._control.send(REQUEST.pack(LET_GO_MAGIC, 0, 0, 0, 0))
+        self._wait()
+
     def close(self) -> None:
         """End the launcher, and with it every container that still runs."""
-        self.is_gone = True
         try:
             # Not only close(): a child that this process forked may have a copy of the socket.
             self._control.shutdown(_socket.SHUT_RDWR)
         except OSError:  # ENOTCONN: it is dead already
             pass
+        self._wait()
+
+    def _wait(self) -> None:
+        self.is_gone = True
         try:
             os.waitpid(self.pid, 0)
         except ChildProcessError:  # a SIGCHLD handler of the caller's was faster

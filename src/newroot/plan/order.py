@@ -8,6 +8,7 @@ hold every plan against it.  A start does not: its plan was made by code that th
 from __future__ import annotations
 
 from newroot.errors import BugError
+from newroot.plan import encode
 from newroot.plan import steps as s
 from newroot.record import record
 
@@ -75,13 +76,16 @@ def _is(*types: type[s.Step]) -> Kind:
 
 
 def _makes_namespace(name: str) -> Kind:
-    return lambda step: isinstance(step, s.Unshare) and name in step.namespaces
+    return lambda step: isinstance(step, (s.Unshare, s.Birth)) and name in step.namespaces
 
 
 def _enters_namespace(name: str) -> Kind:
-    joins = s.SetNamespace
     makes = _makes_namespace(name)
-    return lambda step: makes(step) or (isinstance(step, joins) and step.namespace == name)
+    return lambda step: (
+        makes(step)
+        or (isinstance(step, s.SetNamespace) and step.namespace == name)
+        or (isinstance(step, s.JoinProcess) and name in step.namespaces)
+    )
 
 
 _IN_ROOT_ALWAYS = _is(s.MakeNode, s.MakeSymlink, s.Mask, s.MakeReadonly, s.OpenTerminal)
@@ -131,9 +135,24 @@ _NEEDS_PRIVILEGE = _is(
     *(s.PivotRoot, s.MoveRoot, s.Chroot, s.DetachOldRoot, s.SetBounding),
 )
 _BIRTH = _is(
-    *(s.Unshare, s.SetNamespace, s.MapIds, s.NewSession, s.JoinCgroup),
+    *(s.Unshare, s.SetNamespace, s.JoinProcess, s.Birth, s.MapIds, s.NewSession, s.JoinCgroup),
     *(s.SetClocks, s.SetAffinity),
 )
+
+
+_MAY_BE_FILTERED = _is(s.LoadSeccomp, s.SetCapabilities, s.Reap, s.Exec)
+
+
+def _joins(*names: str) -> Kind:
+    def kind(step: s.Step) -> bool:
+        joined: tuple[str, ...] = ()
+        if isinstance(step, s.JoinProcess):
+            joined = step.namespaces
+        elif isinstance(step, s.SetNamespace) and step.path != s.OWN_TIME:
+            joined = (step.namespace,)
+        return not set(names).isdisjoint(joined)
+
+    return kind
 
 
 # ---- kinds of laws ----
@@ -148,6 +167,16 @@ def _before(first: Kind, then: Kind) -> Callable[[Steps], Iterable[int]]:
             if seen and first(step):
                 yield index
             seen = seen or then(step)
+
+    return broken
+
+
+def _leads_to(first: Kind, then: Kind) -> Callable[[Steps], Iterable[int]]:
+    """Each *first* has a *then* somewhere behind it."""
+
+    def broken(steps: Steps) -> Iterator[int]:
+        last = max((index for index, step in enumerate(steps) if then(step)), default=-1)
+        yield from (index for index, step in enumerate(steps) if first(step) and index > last)
 
     return broken
 
@@ -199,11 +228,19 @@ def _ends_with(kind: Kind) -> Callable[[Steps], Iterable[int]]:
     return broken
 
 
-def _seccomp_is_early(steps: Steps) -> Iterator[int]:
-    user = next((i for i, step in enumerate(steps) if isinstance(step, s.SetUser)), len(steps))
-    free = next((i for i, step in enumerate(steps) if isinstance(step, s.SetNoNewPrivs)), None)
+_CAP_SYS_ADMIN = 1 << 21
+
+
+def _seccomp_may_be_loaded(steps: Steps) -> Iterator[int]:
+    may, free = True, False
     for index, step in enumerate(steps):
-        if isinstance(step, s.LoadSeccomp) and index > user and (free is None or index < free):
+        if isinstance(step, s.SetUser):
+            may = False  # what is effective is gone with uid 0: capabilities(7)
+        elif isinstance(step, s.SetCapabilities):
+            may = bool(step.effective & _CAP_SYS_ADMIN)
+        elif isinstance(step, s.SetNoNewPrivs):
+            free = True
+        elif isinstance(step, s.LoadSeccomp) and not (may or free):
             yield index
 
 
@@ -251,6 +288,21 @@ LAWS: tuple[Law, ...] = (
         words="namespaces, ids, the session and the cgroup come before anything is touched",
         why="what is done earlier is done to the host",
         broken=_before(_BIRTH, lambda step: not _BIRTH(step)),
+    ),
+    Law(
+        words="whoever joins a pid or a user namespace is born there afterwards",
+        why="the pid namespace that one joins is one's children's: setns(2)",
+        broken=_leads_to(_joins("pid", "user"), _is(s.Birth)),
+    ),
+    Law(
+        words="all is joined before a user namespace is made",
+        why="in a new one there are no rights to what others own: user_namespaces(7)",
+        broken=_before(_joins(*encode.NAMESPACES), _makes_namespace("user")),
+    ),
+    Law(
+        words="nothing is joined after the mount namespace",
+        why="the paths of the others lead elsewhere from there",
+        broken=_before(_joins(*encode.NAMESPACES), _joins("mount")),
     ),
     Law(
         words="ids are mapped directly after the user namespace was made",
@@ -369,9 +421,14 @@ LAWS: tuple[Law, ...] = (
         broken=_before(_is(s.SetUser), _is(s.DieWithParent)),
     ),
     Law(
-        words="a filter is loaded before the user changes, or after no_new_privs",
-        why="it takes CAP_SYS_ADMIN or that: seccomp(2)",
-        broken=_seccomp_is_early,
+        words="a filter is loaded with CAP_SYS_ADMIN, or after no_new_privs",
+        why="it takes one of them: seccomp(2)",
+        broken=_seccomp_may_be_loaded,
+    ),
+    Law(
+        words="after a filter come only the capabilities and the command",
+        why="what else is done it would have to allow",
+        broken=_before(lambda step: not _MAY_BE_FILTERED(step), _is(s.LoadSeccomp)),
     ),
     Law(
         words="the working directory is entered after the root, and as the user",

@@ -214,6 +214,17 @@ def _set_namespace(step: s.SetNamespace) -> list[str]:
     return [f"into+=(nsenter --{step.namespace}={quote(step.path)} --)"]
 
 
+def _join_process(step: s.JoinProcess) -> list[str]:
+    names = [f"--{name}" for name in _UNSHARE if name in step.namespaces]
+    return [f"into+=(nsenter --target {step.pid} {_words(*names)} --)"]
+
+
+def _birth(step: s.Birth) -> list[str]:
+    if step.namespaces:
+        return _unshare(s.Unshare(namespaces=step.namespaces))
+    return ["# nsenter(1) forks by itself where it joins a pid namespace."]
+
+
 def _map_ids(step: s.MapIds) -> list[str]:
     """A process that stays outside writes the maps, for in there nobody may: user_namespaces(7)."""
     maps = [
@@ -545,6 +556,8 @@ def _set_user(step: s.SetUser) -> list[str]:
 
 def _set_capabilities(step: s.SetCapabilities) -> list[str]:
     """What is effective and permitted exec computes anew from the others: capabilities(7)."""
+    if step.ambient is None:
+        return []  # what only the filter needed goes: here there is none
     inheritable, ambient = _caps(step.inheritable), _caps(step.ambient)
     return [f"privileges+=(--inh-caps {inheritable} --ambient-caps {ambient})"]
 
@@ -586,6 +599,8 @@ if TYPE_CHECKING:
 _OUTSIDE: dict[type[s.Step], Renderer] = {
     s.Unshare: _unshare,
     s.SetNamespace: _set_namespace,
+    s.JoinProcess: _join_process,
+    s.Birth: _birth,
     s.MapIds: _map_ids,
     s.NewSession: lambda step: ["into+=(setsid --)"],
     s.JoinCgroup: _join_cgroup,
@@ -602,6 +617,7 @@ _INSIDE_STEPS: dict[type[s.Step], Renderer] = {
     s.SetMemoryPolicy: _set_memory_policy,
     s.SetPersonality: _set_personality,
     s.SetLabel: _set_label,
+    s.AwaitStart: lambda step: ["# It is started already."],
     s.DieWithParent: lambda step: ["privileges+=(--pdeathsig KILL)"],
     s.HoldTree: _hold_tree,
     s.SetPropagation: _set_propagation,

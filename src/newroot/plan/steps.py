@@ -51,6 +51,37 @@ class SetNamespace(Step):
 
 
 @record
+class JoinProcess(Step):
+    """Join all these namespaces of a process at once: setns(2) on its pidfd.
+
+    One call, so that the kernel asks for each with the rights that the user namespace among them
+    gives, and so that they all are that process's, whatever becomes of it meanwhile.
+    """
+
+    namespaces: tuple[str, ...]
+    pid: int = 0  #: for a person; 0: who made the mounts, and is gone
+    fd: int = 0  #: its pidfd's number among the plan's own: ``Launcher.launch(own=…)``
+
+    def explain(self) -> str:
+        whose = f"of process {self.pid}" if self.pid else "that were made first"
+        return f"join the namespaces {whose}: {', '.join(self.namespaces)}"
+
+
+@record
+class Birth(Step):
+    """Go on in a child, born where this process has joined, and in new namespaces.
+
+    Nobody moves to another pid namespace but by being born there: pid_namespaces(7).
+    """
+
+    namespaces: tuple[str, ...] = ()  #: the new ones
+
+    def explain(self) -> str:
+        new = f", in new namespaces: {', '.join(self.namespaces)}" if self.namespaces else ""
+        return f"be born there{new}"
+
+
+@record
 class MapIds(Step):
     """Wait until the parent has mapped user and group ids: user_namespaces(7)."""
 
@@ -71,6 +102,20 @@ class Wait(Step):
 
     def explain(self) -> str:
         return f"wait: {self.reason}"
+
+
+@record
+class AwaitStart(Step):
+    """Be a created container: wait at a socket until somebody starts it.
+
+    Whether the command is there is asked first, so that its absence is the creator's to hear.
+    """
+
+    paths: tuple[str, ...]  #: of the command
+    listener: int = 0  #: the socket's number among the plan's own descriptors
+
+    def explain(self) -> str:
+        return "wait until it is started"
 
 
 @record
@@ -340,6 +385,7 @@ class OpenTerminal(Step):
     rows: int = 0
     columns: int = 0
     uid: int = 0
+    console: bool = True  #: show it as /dev/console: it is the container's own
 
     def explain(self) -> str:
         return "open a terminal"
@@ -519,12 +565,13 @@ class SetCapabilities(Step):
     effective: int
     permitted: int
     inheritable: int = 0
-    ambient: int = 0
+    ambient: int | None = 0  #: None: as they are
 
     def explain(self) -> str:
+        ambient = "" if self.ambient is None else f", ambient {self.ambient:#x}"
         return (
             f"set the capabilities: effective {self.effective:#x}, permitted {self.permitted:#x}, "
-            f"inheritable {self.inheritable:#x}, ambient {self.ambient:#x}"
+            f"inheritable {self.inheritable:#x}{ambient}"
         )
 
 

@@ -37,8 +37,8 @@ def test_each_step_is_done_where_it_can_be() -> None:
     ]
     assert _kinds(divided.parent) == ["MapIds", "JoinCgroup", "SetRlimit"]
     assert _kinds(divided.inside.steps) == [
-        *("Unshare", "MapIds", "SetPropagation", "BindMount", "UseRoot", "MountFs", "BindMount"),
-        "Exec",
+        *("JoinProcess", "SetCwd", "Birth", "MapIds", "SetPropagation", "BindMount", "UseRoot"),
+        *("MountFs", "BindMount", "Exec"),
     ]
     assert divided.joined is None
 
@@ -65,9 +65,13 @@ def test_a_bind_is_made_read_only_outside_and_so_locked_inside() -> None:
 
 def test_a_user_namespace_that_is_joined_is_the_one_to_be_born_in() -> None:
     join = s.SetNamespace(namespace="user", path="/proc/1/ns/user")
-    divided = divide(s.Plan(steps=(s.Unshare(namespaces=("mount",)), join, *_PLAN.steps[3:])), 5)
+    born = s.Birth(namespaces=("mount",))
+    divided = divide(s.Plan(steps=(join, born, *_PLAN.steps[3:])), 5, 2)
 
     assert divided.joined == "/proc/1/ns/user"
     assert "SetUser" not in _kinds(divided.outside.steps)
-    assert "SetNamespace" not in _kinds(divided.inside.steps)
-    assert divided.inside.steps[1].explain() == "be root where ids are mapped already"
+    assert _kinds(divided.inside.steps)[:5] == [
+        *("JoinProcess", "SetCwd", "JoinProcess", "Birth", "MapIds"),
+    ]
+    assert [x.fd for x in divided.inside.steps if isinstance(x, s.JoinProcess)] == [2, 3]
+    assert divided.inside.steps[4].explain() == "be root where ids are mapped already"

@@ -42,13 +42,15 @@ RIGHT: tuple[s.Step, ...] = (
     s.DetachOldRoot(),
     s.SetOomScore(score=1),
     s.SetRlimit(resource=7, soft=1, hard=1),
-    s.LoadSeccomp(program=b""),
     s.SetBounding(keep=0),
     s.SetUser(uid=1, gid=1),
     s.SetCapabilities(effective=0, permitted=0),
     s.DieWithParent(),
     s.SetNoNewPrivs(),
     s.SetCwd(path="/work"),
+    s.AwaitStart(paths=("/a",)),
+    s.LoadSeccomp(program=b""),
+    s.SetCapabilities(effective=0, permitted=0, ambient=None),
     s.Reap(),
     s.Exec(paths=("/a",), argv=("a",)),
 )
@@ -131,7 +133,30 @@ WRONG: dict[str, tuple[Callable[[], s.Plan], str]] = {
     "death before the user": (lambda: _moved(s.DieWithParent, s.SetUser), "die with the parent"),
     "a filter as a user": (
         lambda: _moved(s.LoadSeccomp, s.DieWithParent),
-        "a filter is loaded before",
+        "a filter is loaded with",
+    ),
+    "a filter too early": (lambda: _moved(s.LoadSeccomp, s.SetUser), "after a filter come only"),
+    "a pid namespace joined, and nobody born": (
+        lambda: _with(s.SetNamespace(namespace="pid", path="/p"), s.Unshare),
+        "is born there afterwards",
+    ),
+    "a process joined, and nobody born": (
+        lambda: _with(s.JoinProcess(namespaces=("user", "mount"), pid=1), s.Unshare),
+        "is born there afterwards",
+    ),
+    "joined without rights": (
+        lambda: _with(s.SetNamespace(namespace="net", path="/n"), s.NewSession),
+        "all is joined before a user namespace",
+    ),
+    "joined by a path of elsewhere": (
+        lambda: s.Plan(
+            steps=(
+                s.SetNamespace(namespace="mount", path="/m"),
+                s.SetNamespace(namespace="net", path="/n"),
+                *RIGHT[2:],
+            )
+        ),
+        "nothing is joined after the mount namespace",
     ),
     "clocks without a namespace": (
         lambda: _with(s.SetClocks(offsets=()), s.JoinCgroup),
@@ -172,10 +197,13 @@ def test_every_law_is_broken_by_a_wrong_order() -> None:
     assert {law.words for law in order.LAWS} == broken
 
 
-def test_a_filter_may_be_loaded_late_after_no_new_privileges() -> None:
-    plan = _moved(s.LoadSeccomp, s.Reap)
+def test_a_filter_needs_the_capability_or_no_new_privileges() -> None:
+    admin = s.SetCapabilities(effective=1 << 21, permitted=1 << 21)
+    without = [step for step in RIGHT if not isinstance(step, s.SetNoNewPrivs)]
+    lent = [admin if isinstance(x, s.SetCapabilities) and x.ambient == 0 else x for x in without]
 
-    assert _laws_broken_by(plan) == ""
+    assert "a filter is loaded with" in _laws_broken_by(s.Plan(steps=tuple(without)))
+    assert _laws_broken_by(s.Plan(steps=tuple(lent))) == ""
 
 
 def test_the_error_names_the_step_the_law_and_the_plan() -> None:
@@ -184,7 +212,7 @@ def test_the_error_names_the_step_the_law_and_the_plan() -> None:
         order.check(plan)
 
     message = str(error.value)
-    assert message.startswith("step 27 of 39, pivot_root to /s/root, stands where it may not")
+    assert message.startswith("step 27 of 41, pivot_root to /s/root, stands where it may not")
     assert "every step between can reach the host: pivot_root(2)" in message
     assert plan.explain() in message
 
