@@ -69,8 +69,8 @@ def test_without_the_guards_the_new_roots_descriptor_is_left(
 ) -> None:
     without(
         "steps.c",
-        "attempt (run, __NR_close_range, 3 + run->passed, ~0U, CLOSE_RANGE_CLOEXEC)",
-        "0; for (int fd = 3; fd < 64; fd++) sys (__NR_fcntl, fd, 2, 0)",
+        "return attempt (run, __NR_close_range, 3 + run->passed, ~0U, CLOSE_RANGE_CLOEXEC)",
+        "for (int fd = 3; fd < 64; fd++) sys (__NR_fcntl, fd, 2, 0); return 0",
     )
 
     found = _descriptors(engine, image)
