@@ -104,7 +104,9 @@ class Response:
     def close(self) -> None:
         """Give the connection back when the body was read, else end it."""
         self._on_close(self)
-        if self.raw.closed or getattr(self.raw, "length_remaining", None) == 0:
+        if getattr(self.raw, "length_remaining", None) == 0:
+            # Nothing is to come, but only reading tells http.client (HEAD; an exact last read).
+            self.raw.drain_conn()
             self.raw.release_conn()
         else:
             self.raw.close()
