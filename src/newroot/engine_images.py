@@ -331,7 +331,10 @@ def prune(
             continue
         untagged += removed.untagged
         deleted += removed.deleted
-    orphans = remove_orphans(store, keep_layers={layer for stack in stacks for layer in stack})
+    try:
+        orphans = remove_orphans(store, keep_layers={layer for stack in stacks for layer in stack})
+    except ImageError:
+        orphans = None  # nobody knows what a damaged image needs; newroot doctor tells of it
     return Pruned(
         untagged=tuple(untagged),
         deleted=tuple(deleted),

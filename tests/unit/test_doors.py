@@ -34,7 +34,8 @@ DOORS: dict[str, set[str]] = {
     "engine": {"images", "container", "engine_async", "engine_images"},
     "engine_async": {"container"},  # the engine's other half: asyncio in poll's place
     "engine_images": {"images", "container"},  # its third: a container's files, as images
-    "cli": {"engine", "oci", "observe", "version"},
+    "doctor": {"engine"},
+    "cli": {"engine", "doctor", "oci", "observe", "version"},
     "testing": {"images", "container", "observe"},
     "": {"engine", "version"},  # the package root: the door for those outside
 }

@@ -61,14 +61,17 @@ _OLD = ".old-"
 _LOCK = ".lock-"
 _PARTIAL = ".partial-"
 _PARTIAL_KEPT_S = 7 * 24 * 3600
+#: What the names of things begin with that are on their way, in or out
+STAGED = (_NEW, _OLD, _LOCK)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Change:
     """One change to the store, all or nothing."""
 
-    def __init__(self, store: ImageStore) -> None:
+    def __init__(self, store: ImageStore, *, sweep: bool = True) -> None:
         self._store = store
+        self._sweeps = sweep
         self._staged: list[Staged] = []
         self._published: list[str] = []
         self._relied_on: list[str] = []
@@ -78,8 +81,9 @@ class Change:
     def __enter__(self) -> Self:
         with named_errors("open the image store", self._store.root):
             make_layout(self._store)
-            with locked(self._store.images):
-                _sweep(self._store)
+            if self._sweeps:
+                with locked(self._store.images):
+                    _sweep(self._store)
             self._going_on = os.open(self._store.layers, _DIRECTORY)
             fcntl.flock(self._going_on, fcntl.LOCK_SH)
         return self
@@ -202,8 +206,11 @@ class Change:
 
     # ── the index ────────────────────────────────────────────────────────────────────────────
 
-    def commit(self, update: Callable[[Entries], None]) -> None:
-        """Change the index, and with that make everything visible at once."""
+    def commit(self, update: Callable[[Entries], None], *, anew: bool = False) -> None:
+        """Change the index, and with that make everything visible at once.
+
+        With *anew* the old index is not read.
+        """
         with locked(self._store.images):
             relied_on = self._relied_on + self._published
             gone = {path for path in relied_on if not os.path.exists(path)}
@@ -219,7 +226,7 @@ class Change:
                 if self._published:
                     _fsync_directory(f"{self._store.images}/blobs/sha256")
                     _fsync_directory(self._store.layers)
-                entries = self._store.entries()
+                entries = [] if anew else self._store.entries()
                 update(entries)
                 _write_index(self._store, entries)
             self._committed = True

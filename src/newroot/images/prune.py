@@ -11,6 +11,8 @@ import fcntl
 import os
 
 from newroot.images.change import Change, locked, move_away, reachable, remove_path
+from newroot.images.store import descriptor_of
+from newroot.oci.image import INDEXES
 from newroot.record import record
 
 TYPE_CHECKING = False
@@ -31,8 +33,13 @@ class Orphans:
 def find_orphans(store: ImageStore, *, keep_layers: Collection[str] = ()) -> tuple[str, ...]:
     """Paths of blobs and layers that no image and none of *keep_layers* needs.
 
-    While somebody changes the store there may be some among them that he is about to name.
+    While somebody changes the store there may be some among them that he is about to name.  Raises
+    ImageError when an image is damaged, for then nobody knows what it needs.
     """
+    for entry in store.entries():
+        if descriptor_of(entry).media_type not in INDEXES:
+            manifest = store.manifest(str(entry.get("digest")))
+            store.document(manifest.config, "its config")
     needed = reachable(store) | {os.path.abspath(path) for path in keep_layers}
     return tuple(path for path in _stored(store) if path not in needed)
 

@@ -58,6 +58,8 @@ class Unpacked:
 
     entries: int
     size: int  #: apparent bytes of its regular files
+    #: directories that it needs and does not name, whose metadata comes from the layers below
+    implied: frozenset[bytes]
 
 
 def unpack_layer(
@@ -98,7 +100,7 @@ def unpack_layer(
         raise _refused(error, entry, what) from error
     finally:
         layer.close()
-    return Unpacked(entries=entries, size=layer.size)
+    return Unpacked(entries=entries, size=layer.size, implied=layer.implied_directories())
 
 
 def _refused(error: OSError, entry: Entry | None, what: str) -> SyscallError:
@@ -174,6 +176,10 @@ class _Layer(Tree):
             self._make[entry.kind](entry, real, last)
         except FileExistsError:
             self._replace(entry, real, last)
+
+    def implied_directories(self) -> frozenset[bytes]:
+        """Those of which the archive says nothing."""
+        return frozenset(real for real, entry in self._directories.items() if entry is None)
 
     def finish(self) -> None:
         """Owners, modes and times of directories, the deepest first."""
