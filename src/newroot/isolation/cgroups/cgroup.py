@@ -117,10 +117,9 @@ class Cgroup:
             for hierarchy, names in hierarchies_for(
                 demand, host, freezer=freezer, controllers=controllers, everything=everything
             ):
-                if cgroup._make(
-                    hierarchy, names, everything=everything, existing=existing, mark=mark
-                ):
-                    made.append(cgroup.places[-1])
+                cgroup._make(
+                    hierarchy, names, made, everything=everything, existing=existing, mark=mark
+                )
             if existing != "anew" and cgroup.is_frozen():
                 raise AlreadyExists(
                     f"use {cgroup!r}: it is frozen, and who joins it would stop at once",
@@ -186,7 +185,7 @@ class Cgroup:
         added = []
         for hierarchy, names in hierarchies_for(demand, self.host):
             if hierarchy.version == 1 and all(p.hierarchy is not hierarchy for p in self.places):
-                self._make(hierarchy, names)
+                self._make(hierarchy, names, [])
                 added.append(self.places[-1].directory)
             elif hierarchy.version == 2:
                 enable(self.directory_of("") or "", names, hierarchy)
@@ -340,20 +339,23 @@ class Cgroup:
         self,
         hierarchy: Hierarchy,
         names: Collection[str],
+        made: list[Place],
         *,
         everything: bool = False,
         existing: str = "anew",
         mark: bool = False,
-    ) -> bool:
-        """Make the directory in *hierarchy*; whether it was not there before."""
+    ) -> None:
+        """Make the directory in *hierarchy*; one that was not there before is added to *made*."""
         directory = hierarchy.directory(self.path)
         new = make_directory(directory, existing=existing, mark=mark)
-        self.places += (Place(hierarchy=hierarchy, directory=directory),)
+        place = Place(hierarchy=hierarchy, directory=directory)
+        self.places += (place,)
+        if new:
+            made.append(place)
         if "cpuset" in hierarchy.controllers and hierarchy.version == 1:
             inherit_cpuset(directory, hierarchy.mount)
         if hierarchy.version == 2:
             enable(directory, names, hierarchy, also=hierarchy.controllers if everything else ())
-        return new
 
     def _apply(self, writes: Iterable[Write]) -> None:
         """Do the writes; one that is refused with EINVAL is tried once more after the others.

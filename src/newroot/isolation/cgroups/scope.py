@@ -88,7 +88,7 @@ class Scope(Cgroup):
                 about = scope_properties(name, container_id, pid, v2=host.mode == "v2")
                 systemd.start(name.unit, {**about, **limits, **properties})
                 for hierarchy, names in hierarchies_for(demand, host, everything=True):
-                    scope._make(hierarchy, names, everything=True, existing="any")
+                    scope._make(hierarchy, names, [], everything=True, existing="any")
                     if hierarchy.version == 1 or host.mode == "hybrid":
                         scope._move_holder()
                 scope._apply(demand.writes)
