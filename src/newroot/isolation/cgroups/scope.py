@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from newroot.isolation.cgroups.systemd_bus import Systemd
 
 
+_SIGKILL = 9
+
+
 class Scope(Cgroup):
     """One container's cgroup, in a scope of the system's or the user's systemd."""
 
@@ -107,8 +110,10 @@ class Scope(Cgroup):
         self._holder = None
         os.close(fd)
         try:
+            # Not by the pipe alone: another child that was forked meanwhile has its end open too.
+            os.kill(pid, _SIGKILL)
             os.waitpid(pid, 0)
-        except ChildProcessError:
+        except (ChildProcessError, ProcessLookupError):
             pass  # somebody waits for every child of this process
 
     def update(self, resources: dict[str, object]) -> None:
