@@ -511,10 +511,16 @@ def leftovers(parent: str, live_ids: Collection[str], *, host: CgroupHost) -> tu
 def clean_path(untrusted_path: str) -> str:
     """*untrusted_path* (OCI ``cgroupsPath``) without doubled or trailing slashes and dots.
 
-    Raises SpecError for one that climbs with "..", has a NUL or a line end, or names no cgroup.
+    ".." climbs in the name alone and never above where it counts from, as in runc.  Raises
+    SpecError for one that has a NUL or a line end, or names no cgroup.
     """
-    parts = [part for part in untrusted_path.split("/") if part not in ("", ".")]
-    if ".." in parts or "\0" in untrusted_path or "\n" in untrusted_path or not parts:
+    parts: list[str] = []
+    for part in untrusted_path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    if "\0" in untrusted_path or "\n" in untrusted_path or not parts:
         raise SpecError(
             f"{untrusted_path!r} is not a path of a cgroup", pointer="/linux/cgroupsPath"
         )
