@@ -35,7 +35,10 @@ LIMITS: dict[str, Any] = {
     "cpu": {"quota": 30000, "period": 60000, "cpus": "0", "mems": "0", "shares": 512},
     "pids": {"limit": 20},
     "unified": {"memory.high": str(60 * MEGABYTE)},
-    "devices": [{"allow": False}, {"allow": True, "type": "c", "major": 10, "minor": 229}],
+    "devices": [
+        {"allow": False, "access": "rwm"},
+        {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rwm"},
+    ],
 }
 
 
@@ -283,7 +286,7 @@ def read_limits(directory: Path) -> dict[str, str]:
 
 
 AS_USER = """\
-import os, subprocess, sys
+import os, signal, subprocess
 from newroot.container.oci_cgroup import make_cgroup, place_cgroup
 from newroot.isolation.cgroups.detect import detect
 host = detect()
@@ -296,8 +299,8 @@ if pid == 0:
     for path in cgroup.procs_paths:
         open(path, "w").write("0")
     os.write(theirs, b".")
-    os.read(ready, 1)
-    os._exit(0)
+    while True:
+        signal.pause()
 os.read(ready, 1)
 cgroup.joined()
 show = ["systemctl", "--user", "show", "test-c1.scope", "-p", "TasksMax", "-p", "ActiveState"]
