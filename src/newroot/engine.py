@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from newroot.images.registry.progress import OnProgress
     from newroot.images.registry.push import Pushed
     from newroot.images.store import Image, Removed
+    from newroot.plan.steps import Plan
 
 
 #: The engines of this process, for the child of a fork: weak references.
@@ -565,7 +566,13 @@ class Engine:
         """The start of a container as a shell script; nothing is started."""
         from newroot.plan.shell import render
 
-        return render(self._starter.explain(settings, self._source(image, rootfs)))
+        return render(self.plan(settings, image=image, rootfs=rootfs))
+
+    def plan(
+        self, settings: Settings, *, image: str | None = None, rootfs: str | None = None
+    ) -> Plan:
+        """The steps of a start that does not take place."""
+        return self._starter.explain(settings, self._source(image, rootfs))
 
     # ---- sources ----
 

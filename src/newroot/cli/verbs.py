@@ -56,6 +56,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "volume prune": ("volume:PRUNE", "Remove volumes that no container uses", "Volumes"),
     "ns": ("ns:NS", "Show the namespaces of this host and who is in them", "Looking"),
     "mounts": ("mounts:MOUNTS", "Show what a process or container sees mounted", "Looking"),
+    "explain": ("explain:EXPLAIN", "Print a start as a script, each step with why", "Looking"),
+    "view": ("view:VIEW", "Draw what the host holds, as a page or a picture", "Looking"),
     "doctor": ("doctor:DOCTOR", "Find and mend what is wrong, and show what works here", "About"),
     "version": ("version:VERSION", "Show the versions of newroot and what it runs on", "About"),
     "help": ("help:HELP_VERB", "Show the help of a verb", "About"),

@@ -66,6 +66,7 @@ class Census:
     processes: int  #: how many were looked at
     unread: tuple[int, ...]  #: processes whose namespaces are not ours to see
     unread_descriptors: tuple[int, ...]  #: processes whose descriptors are not ours to see
+    host: frozenset[int] = frozenset()  #: the ids of the host's own: process 1 is in them
 
     def of_process(self, pid: int) -> tuple[Namespace, ...]:
         """The namespaces that process *pid* is in."""
@@ -105,6 +106,7 @@ def census(
         processes=scan.count,
         unread=tuple(scan.unread),
         unread_descriptors=tuple(scan.unread_fds),
+        host=frozenset(number for _, number in scan.host),
     )
 
 

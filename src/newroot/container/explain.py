@@ -1,0 +1,114 @@
+"""The plan of a bundle, or of a container that is there, drawn again from its documents.
+
+Nothing is made or started: user namespaces for id maps are only named, and a cgroup is not joined.
+"""
+
+from __future__ import annotations
+
+import os
+
+from newroot.container.cgroup_view import view_of
+from newroot.container.compile import Situation, compile
+from newroot.errors import NotFound
+from newroot.rootfs.root import Root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from newroot.container.storage import ContainerStorage
+    from newroot.plan.steps import Plan
+
+
+def explain_bundle(path: str, scratch: str) -> Plan:
+    """The plan of the bundle at *path*: its directory, or the config.json in it.
+
+    Raises NotFound, UsageError or SpecError.
+    """
+    from newroot.oci.config import read_config
+
+    file = os.path.join(path, "config.json") if os.path.isdir(path) else path
+    if not os.path.isfile(file):
+        raise NotFound(f"no config.json in {path}", hint="a bundle is a directory with one")
+    config = read_config(file)
+    bundle = os.path.dirname(os.path.abspath(file))
+    rootfs = os.path.join(bundle, (config.get("root") or {}).get("path", "rootfs"))
+    root = Root(directory=os.path.abspath(rootfs), scratch=scratch)
+    return _draw(config, root, _seccomp(config), bundle=bundle)
+
+
+def explain_container(storage: ContainerStorage, container_id: str) -> Plan:
+    """The plan that the container was started by, from its config.json and record.json.
+
+    Raises NotFound when it left none: one that is removed at its end writes none.
+    """
+    from newroot.oci.config import read_config
+
+    directory = storage.directory(container_id)
+    if not os.path.isfile(f"{directory}/config.json"):
+        raise NotFound(
+            f"container {container_id[:12]} has no config.json: it is removed at its end",
+            hint="newroot run --explain shows the plan of a start beforehand",
+        )
+    config = read_config(f"{directory}/config.json")
+    # What a runtime config has no place for stands in the settings beside it.
+    start = storage.record(container_id).get("settings") or {}
+    seccomp = _seccomp(config)
+    if start.get("seccomp") is None and not start.get("privileged"):
+        from newroot.isolation.seccomp_default import compiled_default
+
+        seccomp = compiled_default(config["process"]["capabilities"]["bounding"])
+    return _draw(
+        config,
+        _root(storage, container_id, config),
+        seccomp,
+        bundle=directory,
+        switch=start.get("switch", "pivot"),
+        init=start.get("init") is True,
+    )
+
+
+def _seccomp(config: dict[str, Any]) -> tuple[bytes, int] | None:
+    from newroot.isolation.seccomp import compile_filter
+
+    profile = (config.get("linux") or {}).get("seccomp")
+    return None if profile is None else compile_filter(profile)
+
+
+def _root(storage: ContainerStorage, container_id: str, config: dict[str, Any]) -> Root:
+    from newroot.container import etc
+
+    directory, record = storage.directory(container_id), storage.record(container_id)
+    on_disk = os.path.isdir(f"{directory}/upper")
+    spaces = [space.get("type") for space in (config.get("linux") or {}).get("namespaces") or ()]
+    hostname = config.get("hostname") or os.uname().nodename
+    return Root(
+        lower=tuple(map(str, record.get("lower") or ())),
+        directory=record.get("rootfs"),
+        upper=f"{directory}/upper" if on_disk else None,
+        work=f"{directory}/work" if on_disk else None,
+        scratch=storage.mount_point,
+        files=etc.files(hostname, network_is_host="network" not in spaces),
+        flags=() if (record.get("settings") or {}).get("privileged") else ("nodev",),
+    )
+
+
+def _draw(
+    config: dict[str, Any], root: Root, seccomp: tuple[bytes, int] | None, **known: Any
+) -> Plan:
+    from newroot.isolation.cgroups.detect import detect
+    from newroot.rootfs.mount_ids import wanted
+
+    spaces = (config.get("linux") or {}).get("namespaces") or ()
+    user = any(space.get("type") == "user" for space in spaces)
+    return compile(
+        config,
+        root,
+        Situation(
+            cgroups=view_of(None, detect()),
+            seccomp=seccomp,
+            may_make_nodes=os.geteuid() == 0 and not user,
+            id_maps=dict.fromkeys(wanted(config), "USER_NAMESPACE"),
+            **known,
+        ),
+    )
