@@ -252,8 +252,16 @@ class ContainerStorage:
         _unlink(f"{self.directory(container_id)}/exit.json")
 
     def write(self, container_id: str, document: str, value: dict[str, Any]) -> None:
-        """Write ``record.json`` or ``exit.json``: whole, or not at all."""
-        _write_beside(f"{self.directory(container_id)}/{document}", json.dumps(value))
+        """Write a container's document: whole, or not at all, and for good.
+
+        A container that goes at its end does not wait for the disk, nor does ``config.json``, which
+        the next start draws anew.
+        """
+        directory = self.directory(container_id)
+        lasting = document != "config.json" and self.state(container_id).get("remove") is not True
+        _write_beside(f"{directory}/{document}", json.dumps(value), lasting=lasting)
+        if lasting and document == "record.json":
+            _fsync_directory(f"{self.root}/containers")
 
     def is_running(self, container_id: str) -> bool:
         """Whether somebody holds the container."""
@@ -365,15 +373,32 @@ def _failed(call: str, path: str, error: OSError) -> SyscallError:
     )
 
 
-def _write_beside(path: str, text: str) -> None:
-    """Replace *path* in one step; a reader sees the old or the new, whole."""
+def _write_beside(path: str, text: str, *, lasting: bool = False) -> None:
+    """Replace *path* in one step; a reader sees the old or the new, whole.
+
+    With *lasting* it is on the disk on return.  Without, a power loss may leave it empty: the state
+    of what runs is gone with it anyway.
+    """
     beside = f"{path}.new"
     try:
         with open(beside, "w", encoding="utf-8") as file:
             file.write(text)
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())  # before the name: what is named is whole
         os.rename(beside, path)
+        if lasting:
+            _fsync_directory(os.path.dirname(path))
     except OSError as error:
         raise _failed("write", path, error) from error
+
+
+def _fsync_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _read(path: str) -> dict[str, Any]:

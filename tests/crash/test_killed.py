@@ -1,0 +1,233 @@
+"""kill -9 at any point of a change: what was acknowledged is there, nothing is half visible.
+
+A child does one thing to a store and dies by SIGKILL before the N-th system call by which it would
+change a file, in whatever thread.  Others read meanwhile.  Then the doctor looks, reading every
+byte, and the same thing done once more succeeds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from newroot.doctor.check import Patient, examine
+from newroot.doctor.table import STORE_CHECKS
+from newroot.engine import Engine
+from newroot.errors import NewrootError
+from newroot.images.archive import load_archive
+from newroot.images.flat import import_tar
+from newroot.images.store import ImageStore
+from newroot.testing.archives import Archive
+
+#: What changes files, of the calls that Python code makes.
+CHANGING = {
+    "chmod", "close", "fchmod", "fchown", "flock", "fsync", "ftruncate", "link", "mkdir", "mknod",
+    "open", "rename", "rmdir", "sendfile", "setxattr", "symlink", "truncate", "unlink", "utime",
+    "write",
+}  # fmt: skip
+CREATED = "2020-01-01T00:00:00Z"
+
+
+def archive_of(*names: str) -> bytes:
+    made = Archive()
+    return made.of(*(made.file(name, name.encode() * 3000) for name in names))
+
+
+class Scene:
+    """A store with two images that share a layer, a container, and an archive of a third."""
+
+    def __init__(self, directory: Path) -> None:
+        self.engine = Engine(directory / "root", run_root=str(directory / "run"))
+        self.store = self.engine.images
+        import_tar(self.store, io.BytesIO(archive_of("a")), "kept", created=CREATED)
+        self._make_container()
+        self.engine.commit("c" * 64, "grown")
+        other = Engine(directory / "other", run_root=str(directory / "run2"))
+        import_tar(other.images, io.BytesIO(archive_of("a")), "kept", created=CREATED)
+        import_tar(other.images, io.BytesIO(archive_of("b", "c/d")), "new:1", created=CREATED)
+        import_tar(other.images, io.BytesIO(archive_of("e")), "new:2", created=CREATED)
+        self.archive = str(directory / "a.tar")
+        other.save(["new:1", "new:2", "kept"], self.archive)
+
+    def _make_container(self) -> None:
+        storage = self.engine.storage
+        storage.prepare()
+        upper = Path(storage.directory("c" * 64), "upper")
+        (upper / "made").mkdir(parents=True)
+        (upper / "made/file").write_text("x" * 5000)
+        lower = list(self.store.get("kept").layers)
+        record = {"id": "c" * 64, "lower": lower, "created": 1.0, "source": "kept", "command": []}
+        storage.write("c" * 64, "record.json", record)
+
+    def prepare(self, action: Callable[[], None]) -> None:
+        """See to it that *action* has something to do."""
+        if action in (self.load, self.tag):
+            self.remove()
+        else:
+            self.load()
+            self.commit()
+
+    # What is done, and killed.
+
+    def load(self) -> None:
+        load_archive(self.store, self.archive)
+
+    def commit(self) -> None:
+        self.engine.commit("c" * 64, f"committed:{random.randrange(3)}", message=str(time.time()))
+
+    def remove(self) -> None:
+        for name in ("new:1", "new:2", "committed:1", "tagged:1"):
+            with contextlib.suppress(NewrootError):
+                self.engine.remove_image(name, force=True)
+
+    def prune(self) -> None:
+        self.engine.prune_images()
+
+    def tag(self) -> None:
+        self.store.tag("kept", f"tagged:{random.randrange(3)}")
+
+
+def die_at(number: int, action: Callable[[], None]) -> int:
+    """Do *action* in a child that dies before its *number*-th change; its wait status."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    left = number
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal left
+        if event == "c_call" and getattr(argument, "__name__", "") in CHANGING:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.setprofile(count)
+    sys.setprofile(count)
+    code = 1
+    try:
+        action()
+        code = 0
+    finally:
+        sys.setprofile(None)
+        os._exit(code)
+
+
+@contextlib.contextmanager
+def reader(store: ImageStore, *names: str) -> Iterator[None]:
+    """Somebody who lists and opens images all the time, and must never see half of one."""
+    stop, child_stop = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(child_stop)
+        os.set_blocking(stop, False)
+        code = 1
+        try:
+            code = _read_until(store, stop, names)
+        finally:
+            os._exit(code)
+    os.close(stop)
+    try:
+        yield
+    finally:
+        os.close(child_stop)
+        status = os.waitpid(child, 0)[1]
+    assert 0 == os.waitstatus_to_exitcode(status), "A READER SAW HALF OF SOMETHING"
+
+
+def _read_until(store: ImageStore, stop: int, names: tuple[str, ...]) -> int:
+    while True:
+        for name in names:
+            image = store.get(name)
+            if not image.layers or not all(os.listdir(layer) for layer in image.layers):
+                return 2
+        store.list()
+        try:
+            if os.read(stop, 1) == b"":
+                return 0
+        except BlockingIOError:
+            time.sleep(0.002)  # two cores are shared by all; it reads often enough
+
+
+def wrong(scene: Scene) -> list[str]:
+    """What the doctor finds that is not a leftover or an orphan, and what is left after repair."""
+    found = list(examine(Patient(scene.engine, fetch=False), STORE_CHECKS))
+    bad = [f"{f.check}: {f.words}" for f in found if f.is_wrong]
+    serious = [words for words in bad if not words.startswith(("leftovers", "orphans"))]
+    if bad:
+        repaired = examine(Patient(scene.engine, repair=True, fetch=False), STORE_CHECKS)
+        serious += [f"not mended: {f.words}" for f in repaired if f.is_wrong]
+    return serious
+
+
+def calls_of(action: Callable[[], None]) -> int:
+    """How many changes *action* makes, roughly: it is done."""
+    count = 0
+
+    def profile(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event == "c_call" and getattr(argument, "__name__", "") in CHANGING
+
+    threading.setprofile(profile)
+    sys.setprofile(profile)
+    try:
+        action()
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]
+    return count
+
+
+def kill_often(directory: Path, times: int) -> dict[str, int]:
+    """How often each action was killed before its end."""
+    scene = Scene(directory)
+    chance = random.Random(os.environ.get("PYTEST_SEED", "newroot"))
+    actions = [scene.load, scene.commit, scene.remove, scene.prune, scene.tag]
+    long = {}
+    for action in actions:
+        scene.prepare(action)
+        long[action.__name__] = calls_of(action)
+    killed = dict.fromkeys(long, 0)
+    with reader(scene.store, "kept", "grown"):
+        for turn in range(times):
+            action = actions[turn % len(actions)]
+            scene.prepare(action)
+            number = chance.randrange(1, long[action.__name__] + 1)
+            status = die_at(number, action)
+            if os.WIFSIGNALED(status):
+                killed[action.__name__] += 1
+            else:
+                assert 0 == os.waitstatus_to_exitcode(status), f"{action.__name__} failed"
+            names = [image.reference for image in scene.store.list() if not image.layers]
+            assert [] == names, f"{action.__name__} killed at {number} left a half image"
+            if turn % 10 == 9:
+                assert [] == wrong(scene), f"after {action.__name__} killed at {number}"
+    for action in actions:
+        action()
+    scene.load()
+    assert [] == wrong(scene)
+    assert scene.store.get("new:1").layers
+    return killed
+
+
+def test_killed_at_any_point_nothing_is_half_visible(tmp_path: Path):
+    killed = kill_often(tmp_path, 60)
+
+    assert all(count >= 3 for count in killed.values()), killed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_at_hundreds_of_points_nothing_is_half_visible(tmp_path: Path):
+    killed = kill_often(tmp_path, 600)
+
+    assert sum(killed.values()) >= 300, killed
