@@ -1,165 +1,81 @@
-"""An OCI bundle is run: a directory with a config.json and a root filesystem beside it.
+"""An OCI bundle is read, checked, and becomes a plan: a config.json and a root filesystem.
 
 The same plan, launcher and process as for ``newroot run``; only what was decided there stands in
-the config here.
+the config here.  Who makes a container of it: oci_create.py.
 """
 
 from __future__ import annotations
 
 import os
 
-from newroot.container.cgroup_view import view_of
 from newroot.container.compile import Situation, compile
-from newroot.container.parent import Parent
-from newroot.container.process import Cleanup, Process
 from newroot.errors import NotFound
 from newroot.isolation.capabilities import left_out
 from newroot.linux import capabilities
+from newroot.oci.config import read_config
 from newroot.plan import encode
+from newroot.record import record
 from newroot.rootfs.root import Root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
-    from newroot.container.start import Stdio
-    from newroot.container.storage import Claim, ContainerStorage
     from newroot.isolation.cgroups.cgroup import Cgroup
     from newroot.isolation.cgroups.detect import CgroupHost
     from newroot.isolation.user_namespace import Spaces
-    from newroot.plan.launcher import Ended, Launcher
+    from newroot.plan.launcher import Launch, Launcher
+    from newroot.plan.steps import Plan
+    from newroot.rootfs.mount_ids import IdMaps
 
 
-def start_bundle(
-    config: dict[str, Any],
-    bundle: str,
-    claim: Claim,
-    storage: ContainerStorage,
-    launcher: Launcher,
-    stdio: Stdio,
-    *,
-    switch: str = "pivot",
-    terminal_size: tuple[int, int] = (0, 0),
-    warn: Callable[[str], None] = lambda words: None,
-) -> Process:
-    """Start *config*'s process.  *claim* is released when it has ended, or could not start.
+@record
+class Bundle:
+    """A bundle that was read and found to be one."""
 
-    *warn* is told what the specification wants logged.
+    directory: str  #: absolute
+    config: dict[str, Any]
+    rootfs: str  #: absolute, without symlinks
+
+    @property
+    def in_user_namespace(self) -> bool:
+        """Whether one is made or joined."""
+        spaces = (self.config.get("linux") or {}).get("namespaces") or ()
+        return any(space.get("type") == "user" for space in spaces)
+
+    def state(self, container_id: str) -> dict[str, Any]:
+        """The container's state, but for its status and its process: runtime.md, State."""
+        found = {
+            "ociVersion": self.config["ociVersion"],
+            "id": container_id,
+            "bundle": self.directory,
+        }
+        if self.config.get("annotations"):
+            found["annotations"] = self.config["annotations"]
+        return found
+
+
+def read_bundle(directory: str, config_file: str | None = None) -> Bundle:
+    """Read and check the bundle at *directory*, with its config.json or another file.
+
+    Raises NotFound, SpecError, UsageError; UnsupportedError for what this host cannot do.
     """
-    cgroup: Cgroup | None = None
-    try:
-        rootfs = os.path.join(bundle, config["root"]["path"])
-        if not os.path.isdir(rootfs):
-            raise NotFound(f"no root filesystem at {rootfs}", hint="root.path in config.json")
-        from newroot.isolation.cgroups.detect import detect
-
-        host = detect()
-        cgroup = _make_cgroup(config, claim, host)
-        _check_host(config)
-        spaces = _id_maps(config, launcher)
-        in_user_namespace = _has_user_namespace(config)
-        # In a user namespace of its own it has them all: user_namespaces(7).
-        held = None if in_user_namespace else capabilities.mask(capabilities.held())
-        plan = compile(
-            config,
-            _root(os.path.realpath(rootfs), storage.mount_point, in_user_namespace),
-            Situation(
-                cgroups=view_of(cgroup, host),
-                cgroup_procs=cgroup.procs_paths if cgroup else (),
-                seccomp=_seccomp(config),
-                switch=switch,  # type: ignore[arg-type]
-                bundle=os.path.abspath(bundle),
-                terminal_size=terminal_size,
-                may_make_nodes=os.geteuid() == 0 and not in_user_namespace,
-                id_maps=spaces.paths if spaces is not None else {},
-                capabilities=held,
-            ),
-        )
-        for name in left_out(config["process"].get("capabilities"), held):
-            warn(f"the capability {name} cannot be given")
-        if in_user_namespace:
-            from newroot.isolation.user_namespace import launch_in
-
-            launch, plan = launch_in(launcher, plan, stdio.fds, held=(claim.fd,))
-        else:
-            first = plan.steps[0]
-            launch = launcher.launch(
-                encode.encode(plan),
-                encode.clone_flags(getattr(first, "namespaces", ())),
-                stdio.fds,
-                held=(claim.fd,),
-            )
-        name = str(claim.state.get("name", claim.id))
-        parent = Parent(config, plan, _state(config, name, bundle))
-    except BaseException:
-        _end(claim, cgroup)
-        raise
-    finally:
-        for fd in stdio.theirs:
-            os.close(fd)
-
-    def release(ended: Ended | None) -> None:
-        if spaces is not None:
-            spaces.close()
-        parent.close()
-        _end(claim, cgroup)
-        if config.get("hooks"):
-            from newroot.container.hooks import run_poststop_hooks
-
-            run_poststop_hooks(config, parent.state, warn)
-
-    oom_kills = cgroup.oom_kills if cgroup is not None else lambda: 0
-    argv = tuple(config["process"]["args"])
-    return Process(
-        launch,
-        lambda: plan,
-        Cleanup(oom_kills=oom_kills, release=release),
-        argv,
-        stdio.pipes,
-        parent=parent,
-    )
+    directory = os.path.abspath(directory)
+    if not os.path.isdir(directory):
+        raise NotFound(f"no bundle at {directory}: no such file or directory")
+    return as_bundle(directory, read_config(os.path.join(directory, config_file or "config.json")))
 
 
-def _has_user_namespace(config: dict[str, Any]) -> bool:
-    """Whether one is made or joined."""
-    spaces = (config.get("linux") or {}).get("namespaces") or ()
-    return any(space.get("type") == "user" for space in spaces)
+def as_bundle(directory: str, config: dict[str, Any]) -> Bundle:
+    """The bundle at *directory*, whose *config* was read."""
+    rootfs = os.path.join(directory, config["root"]["path"])
+    if not os.path.isdir(rootfs):
+        raise NotFound(f"no root filesystem at {rootfs}", hint="root.path in config.json")
+    return Bundle(directory=directory, config=config, rootfs=os.path.realpath(rootfs))
 
 
-def _id_maps(config: dict[str, Any], launcher: Launcher) -> Spaces | None:
-    """User namespaces for the mounts that have an id map."""
-    from newroot.rootfs.mount_ids import wanted
-
-    maps = wanted(config)
-    if not maps:
-        return None
-    from newroot.isolation.user_namespace import Spaces
-
-    return Spaces(lambda: launcher, maps)
-
-
-def _root(rootfs: str, scratch: str, in_user_namespace: bool) -> Root:
-    """The bundle's root, put together where its hooks look for it.
-
-    Not on /, for nobody sees what is mounted there; and not for a user namespace, which begins in
-    the scratch directory (plan/divide.py).
-    """
-    in_place = rootfs != "/" and not in_user_namespace
-    return Root(directory=rootfs, in_place=in_place, scratch=scratch)
-
-
-def _state(config: dict[str, Any], name: str, bundle: str) -> dict[str, Any]:
-    """The container's state, but for its status and its process: runtime.md, State."""
-    return {
-        "ociVersion": config["ociVersion"],
-        "id": name,
-        "bundle": os.path.abspath(bundle),
-        **({"annotations": config["annotations"]} if config.get("annotations") else {}),
-    }
-
-
-def _check_host(config: dict[str, Any]) -> None:
+def check_host(config: dict[str, Any]) -> None:
     """Refuse what the config asks for and this host cannot do, before anything is made."""
     process = config.get("process") or {}
     if config.get("hooks"):
@@ -176,25 +92,112 @@ def _check_host(config: dict[str, Any]) -> None:
         check_sysctls(config)
 
 
-def _end(claim: Claim, cgroup: Cgroup | None) -> None:
-    if cgroup is not None:
-        cgroup.remove()
-    claim.release(remove=True)
+@record
+class Circumstances:
+    """What a bundle's plan depends on beside its config."""
+
+    scratch: str  #: an empty directory, hidden by the container's scratch tmpfs
+    cgroup: Cgroup | None
+    host: CgroupHost
+    switch: str = "pivot"
+    awaits_start: bool = False
+    terminal_size: tuple[int, int] = (0, 0)
 
 
-def _make_cgroup(config: dict[str, Any], claim: Claim, host: CgroupHost) -> Cgroup | None:
-    linux = config.get("linux") or {}
-    resources, path = linux.get("resources") or {}, linux.get("cgroupsPath")
-    if not resources and path is None:
+def draw(bundle: Bundle, around: Circumstances, id_maps: dict[IdMaps, str]) -> Plan:
+    """The plan that starts *bundle*'s process, whole."""
+    from newroot.container.cgroup_view import view_of
+
+    inside = bundle.in_user_namespace
+    # In a user namespace of its own it has them all: user_namespaces(7).
+    held = None if inside else capabilities.mask(capabilities.held())
+    privileged = os.geteuid() == 0
+    # The root is put together where the bundle's hooks look for it.  Not on /, for nobody sees
+    # what is mounted there; and not for a user namespace, which begins in the scratch directory.
+    in_place = bundle.rootfs != "/" and not inside
+    return compile(
+        bundle.config,
+        Root(directory=bundle.rootfs, in_place=in_place, scratch=around.scratch),
+        Situation(
+            cgroups=view_of(around.cgroup, around.host),
+            cgroup_procs=around.cgroup.procs_paths if around.cgroup else (),
+            seccomp=seccomp_filter(bundle.config),
+            switch=around.switch,  # type: ignore[arg-type]
+            bundle=bundle.directory,
+            terminal_size=around.terminal_size,
+            may_make_nodes=privileged and not inside,
+            privileged=privileged,
+            id_maps=id_maps,
+            capabilities=held,
+            awaits_start=around.awaits_start,
+            dies_with_parent=not around.awaits_start,
+        ),
+    )
+
+
+def launch(
+    bundle: Bundle,
+    around: Circumstances,
+    launcher: Launcher,
+    stdio: tuple[int, int, int],
+    *,
+    own: Sequence[int] = (),
+    passed: Sequence[int] = (),
+    warn: Callable[[str], None],
+) -> tuple[Launch, Plan, Spaces | None]:
+    """Hand *bundle*'s plan over; return also the plan that reports come from, and what to close."""
+    spaces = _id_maps(bundle.config, launcher)
+    try:
+        plan = draw(bundle, around, spaces.paths if spaces is not None else {})
+        held = None if bundle.in_user_namespace else capabilities.mask(capabilities.held())
+        for name in left_out(bundle.config["process"].get("capabilities"), held):
+            warn(f"the capability {name} cannot be given")
+        if bundle.in_user_namespace:
+            from newroot.isolation.user_namespace import launch_in
+
+            launched, plan = launch_in(launcher, plan, stdio, own=own, passed=passed)
+        else:
+            launched = launcher.launch(
+                encode.encode(plan),
+                encode.clone_flags(encode.first_namespaces(plan)),
+                stdio,
+                own=own,
+                passed=passed,
+                birth=encode.needs_birth(plan),
+            )
+    except BaseException:
+        if spaces is not None:
+            spaces.close()
+        raise
+    return launched, plan, spaces
+
+
+def draw_again(bundle: Bundle, around: Circumstances, own: int) -> Plan:
+    """The plan that reports of ``launch()``'s came from: for who was not there, to explain them."""
+    from newroot.rootfs.mount_ids import wanted
+
+    plan = draw(bundle, around, dict.fromkeys(wanted(bundle.config), "/proc/self/ns/user"))
+    if not bundle.in_user_namespace:
+        return plan
+    from newroot.plan.divide import divide
+
+    return divide(plan, capabilities.mask(capabilities.held()), own).inside
+
+
+def _id_maps(config: dict[str, Any], launcher: Launcher) -> Spaces | None:
+    """User namespaces for the mounts that have an id map."""
+    from newroot.rootfs.mount_ids import wanted
+
+    maps = wanted(config)
+    if not maps:
         return None
-    from newroot.isolation.cgroups.cgroup import Cgroup
+    from newroot.isolation.user_namespace import Spaces
 
-    where = path or host.default_path(claim.id)
-    claim.write_state(cgroup=where)
-    return Cgroup.create(where, resources, host=host)
+    return Spaces(lambda: launcher, maps)
 
 
-def _seccomp(config: dict[str, Any]) -> tuple[bytes, int] | None:
+def seccomp_filter(config: dict[str, Any]) -> tuple[bytes, int] | None:
+    """The filter of ``linux.seccomp``, compiled, and its flags."""
     seccomp = (config.get("linux") or {}).get("seccomp")
     if seccomp is None:
         return None

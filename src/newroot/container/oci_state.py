@@ -55,10 +55,15 @@ class OciContainer:
     cgroup_path: str | None = None  #: as the config has it, or as it was chosen; None: no cgroup
     cgroup_user: bool = False  #: whether it was the user's systemd that made it
     cgroups: tuple[str, ...] = ()  #: its directory in each hierarchy
+    no_pivot: bool = False  #: its root was moved: --no-pivot
 
     @property
     def socket(self) -> str:
         return f"{self.directory}/start"
+
+    @property
+    def scratch(self) -> str:
+        return f"{self.directory}/mnt"
 
     def status(self) -> str:
         """creating, created, running, paused or stopped: as of now."""
@@ -162,6 +167,7 @@ def save(container: OciContainer) -> None:
         "cgroupPath": container.cgroup_path,
         "cgroupUser": container.cgroup_user,
         "cgroups": list(container.cgroups),
+        "noPivot": container.no_pivot,
     }
     path = f"{container.directory}/state.json"
     with open(f"{path}.new", "w", encoding="utf-8") as file:
@@ -185,6 +191,7 @@ def _from_state(directory: str, values: dict[str, Any]) -> OciContainer:
         cgroup_path=values.get("cgroupPath"),
         cgroup_user=values.get("cgroupUser", False),
         cgroups=tuple(values.get("cgroups", ())),
+        no_pivot=values.get("noPivot", False),
     )
 
 

@@ -27,13 +27,13 @@ class Parent:
 
     def __init__(self, config: dict[str, Any], plan: s.Plan, state: dict[str, Any]) -> None:
         self._config = config
-        self._plan = plan
+        self.plan = plan
         self.state = state
         self._output: int | None = None  # of the hook that runs, or ran last
 
     def answer(self, report: Report, launch: Launch) -> None:
         """Do what the step that waits is waiting for, and let it go on."""
-        step = self._plan.steps[report.index]
+        step = self.plan.steps[report.index]
         given: tuple[int, ...] = ()
         if isinstance(step, s.RunHook):
             given = self._descriptors(step, launch.pid)
@@ -58,7 +58,7 @@ class Parent:
 
     def output(self, report: Report) -> str:
         """What the hook of the step that failed wrote; else nothing."""
-        if self._output is None or not isinstance(self._plan.steps[report.index], s.RunHook):
+        if self._output is None or not isinstance(self.plan.steps[report.index], s.RunHook):
             return ""
         from newroot.container.hooks import shown_output
 

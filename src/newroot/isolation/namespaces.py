@@ -39,6 +39,11 @@ def kinds(namespaces: list[dict[str, str]]) -> dict[str, str | None]:
     return found
 
 
+def kernel_name(kind: str) -> str:
+    """What the kernel calls a *kind* of namespace."""
+    return _KERNEL_NAME.get(kind, kind)
+
+
 def born_in(found: dict[str, str | None], *, privileged: bool = True) -> tuple[s.Step, ...]:
     """The plan's first steps: the namespaces to join, and those to be born in.
 
@@ -48,7 +53,7 @@ def born_in(found: dict[str, str | None], *, privileged: bool = True) -> tuple[s
     """
     joined = _joined(found, privileged)
     new = tuple(
-        _KERNEL_NAME.get(kind, kind)
+        kernel_name(kind)
         for kind, path in found.items()
         if path is None and kind not in ("cgroup", "time")
     )
@@ -64,7 +69,7 @@ def _joined(found: dict[str, str | None], privileged: bool) -> tuple[s.Step, ...
     others = [kind for kind in found if kind not in ("user", "mount")]
     order = (*others, "user", "mount") if privileged else ("user", *others, "mount")
     return tuple(
-        s.SetNamespace(namespace=_KERNEL_NAME.get(kind, kind), path=path, why="asked for")
+        s.SetNamespace(namespace=kernel_name(kind), path=path, why="asked for")
         for kind in order
         if (path := found.get(kind)) is not None
     )

@@ -103,17 +103,7 @@ def read_config(path: str) -> dict[str, Any]:
 
     Raises NotFound, UsageError for what is no JSON, SpecError for a wrong value.
     """
-    try:
-        with open(path, "rb") as file:
-            value = json.loads(file.read(), what=path)
-    except FileNotFoundError:
-        raise NotFound(
-            f"no {path}", hint="a bundle is a directory with a config.json: newroot-oci spec"
-        ) from None
-    except OSError as error:
-        raise SyscallError(
-            f"read {path}: {error.strerror}", errno=error.errno or 0, call="open", target=path
-        ) from error
+    value = _read(path, "a bundle is a directory with a config.json: newroot-oci spec")
     _check(value, SHAPE, "")
     for key in ("ociVersion", "root", "process"):
         if value.get(key) is None:
@@ -122,6 +112,25 @@ def read_config(path: str) -> dict[str, Any]:
         raise SpecError("missing", pointer="/root/path")
     config: dict[str, Any] = value
     return config
+
+
+def read_process(path: str) -> dict[str, Any]:
+    """Read and check a process object by itself, as ``exec --process`` is given it."""
+    process: dict[str, Any] = _read(path, "a file with the process of a config.json")
+    _check(process, SHAPE["process"], "/process")
+    return process
+
+
+def _read(path: str, hint: str) -> Any:
+    try:
+        with open(path, "rb") as file:
+            return json.loads(file.read(), what=path)
+    except FileNotFoundError:
+        raise NotFound(f"no {path}: no such file or directory", hint=hint) from None
+    except OSError as error:
+        raise SyscallError(
+            f"read {path}: {error.strerror}", errno=error.errno or 0, call="open", target=path
+        ) from error
 
 
 def _check(value: object, shape: Any, pointer: str) -> None:

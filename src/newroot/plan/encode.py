@@ -390,6 +390,12 @@ ENCODERS: dict[type[s.Step], Encoder] = {
 }
 
 
+def first_namespaces(plan: s.Plan) -> tuple[str, ...]:
+    """The namespaces that the plan's first process is born in."""
+    first = plan.steps[0]
+    return first.namespaces if isinstance(first, s.Unshare) else ()
+
+
 def needs_birth(plan: s.Plan) -> bool:
     """Whether the launcher has to hear of a birth: ``Launcher.launch(birth=…)``."""
     return any(type(step) is s.Birth for step in plan.steps)

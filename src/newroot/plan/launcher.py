@@ -68,12 +68,21 @@ class Launch:
     ``close()`` must be called at last; it does not kill.
     """
 
-    def __init__(self, launcher: Launcher, report: _socket.socket, status: _socket.socket) -> None:
+    def __init__(
+        self, launcher: Launcher | None, report: _socket.socket, status: _socket.socket
+    ) -> None:
         self._launcher = launcher
         self._report = report
         self._status = status
         self.pid = 0  #: as this process sees it; 0 before ``wait_started()``
         self.pidfd = -1
+
+    @classmethod
+    def of_created(cls, report: _socket.socket, pid: int, pidfd: int) -> Launch:
+        """The talk with a container that somebody else created: its reports, and no status."""
+        launch = cls(None, report, report)
+        launch.pid, launch.pidfd = pid, pidfd
+        return launch
 
     def report_fileno(self) -> int:
         return self._report.fileno()
@@ -117,7 +126,8 @@ class Launch:
             # what the launcher sent: unix_release_sock() in net/unix/af_unix.c.
             data, fds = _receive(self._status, STATUS.size)
         if not data:
-            self._launcher.look_after()
+            if self._launcher is not None:
+                self._launcher.look_after()
             raise SyscallError(
                 "waiting for newroot-init: it is gone",
                 errno=errno.ESRCH,

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from newroot.container.bundle import _seccomp
+from newroot.container.bundle import seccomp_filter
 from newroot.container.compile import Situation, compile
 from newroot.container.config import make_config
 from newroot.container.devices import Found
@@ -122,7 +122,7 @@ def test_only_our_own_errors_come_of_a_wrong_config(
     try:
         checked = read_config(str(path))
         root = Root(directory="/root", scratch="/scratch")
-        situation = Situation(cgroups=CgroupView(unified=True), seccomp=_seccomp(checked))
+        situation = Situation(cgroups=CgroupView(unified=True), seccomp=seccomp_filter(checked))
         plan = compile(checked, root, situation)
         encode.encode(plan)
         render(plan)

@@ -7,7 +7,7 @@ there (libpod/oci_conmon_linux.go, readConmonPipeData); containerd takes the las
 
 from __future__ import annotations
 
-from newroot.errors import NewrootError
+from newroot.errors import NewrootError, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,21 +23,43 @@ def tell(error: Exception, before: Parsed | None) -> None:
 
         traceback.print_exception(error)
     ours = error if isinstance(error, NewrootError) else as_ours(error)
+    message = _in_runcs_words(ours)
     path = before.text("log") if before is not None else None
     as_json = before is not None and before.text("log_format") == "json"
     if path is None and as_json:
-        say(entry(str(ours), as_json=True))
+        say(entry(message, as_json=True))
         return
-    say(f"newroot-oci: {ours}")
+    say(f"newroot-oci: {message}")
     if ours.hint:
         say(f"hint: {ours.hint}")
     if path is None:
         return
     try:
         with open(path, "a", encoding="utf-8") as file:
-            file.write(entry(str(ours), as_json=as_json) + "\n")
+            file.write(entry(message, as_json=as_json) + "\n")
     except OSError as failure:
         say(f"newroot-oci: write the log {path}: {failure.strerror}")
+
+
+def _in_runcs_words(error: NewrootError) -> str:
+    """*error*'s message; for a command that cannot be executed with runc's in front.
+
+    By those words podman, Docker and containerd tell 126 and 127 from other failures
+    (moby/daemon/errors.go, libpod/oci_util.go).
+    """
+    from errno import EACCES, ENOENT
+
+    if not isinstance(error, StepError) or not error.step.startswith("execute "):
+        return str(error)
+    name = error.step.split(" ")[1]
+    found = {EACCES: "permission denied", ENOENT: "executable file not found in $PATH"}
+    if error.errno == ENOENT and "/" in name:
+        words = f"stat {name}: no such file or directory"
+    elif error.errno in found:
+        words = found[error.errno]
+    else:
+        return str(error)
+    return f'unable to start container process: exec: "{name}": {words}: {error}'
 
 
 def warn(words: str) -> None:

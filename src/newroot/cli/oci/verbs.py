@@ -25,7 +25,13 @@ class OciContext:
 
 #: name -> (``module:TABLE`` below newroot.cli.oci, summary).  A summary is the table's own.
 VERBS: dict[str, tuple[str, str]] = {
+    "create": ("create:CREATE", "Create a container of a bundle"),
+    "start": ("start:START", "Execute the command of a created container"),
     "run": ("run:RUN", "Create a container and start it"),
+    "exec": ("exec:EXEC", "Run another command in a container"),
+    "kill": ("kill:KILL", "Send a signal to a container"),
+    "delete": ("delete:DELETE", "Remove a container that has stopped"),
+    "list": ("list_:LIST", "List containers"),
     "ps": ("ps:PS", "List a container's processes"),
     "pause": ("pause:PAUSE", "Stop all of a container's processes where they are"),
     "resume": ("pause:RESUME", "Let the processes of a paused container go on"),

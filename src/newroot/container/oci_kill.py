@@ -1,0 +1,47 @@
+"""Signals for an OCI container: for its first process, or for all that are in its cgroup."""
+
+from __future__ import annotations
+
+from newroot.container.oci_state import STOPPED, OciContainer
+from newroot.errors import WrongStatus
+from newroot.linux.processes import send_signal
+
+SIGKILL = 9
+
+
+def kill(container: OciContainer, signal: int, *, everything: bool = False) -> None:
+    """Send *signal* to the first process; with *everything* to all that are left of the container.
+
+    Raises WrongStatus for a container that does not run; *everything* may be nothing.
+    """
+    if everything and container.cgroups:
+        kill_all(container, signal)
+    elif container.status() == STOPPED or not send_signal(
+        container.pid, container.start_ticks, signal
+    ):
+        if not everything:
+            raise WrongStatus("container not running", status=STOPPED, wanted="running")
+
+
+def kill_all(container: OciContainer, signal: int) -> None:
+    """Send *signal* to every process in the container's cgroup, frozen or not."""
+    cgroup = container.cgroup()
+    if signal == SIGKILL:
+        cgroup.kill()
+        return
+    import _signal
+    import os
+
+    for pid in cgroup.processes():
+        try:
+            fd = os.pidfd_open(pid)
+        except OSError:
+            continue  # gone
+        try:
+            # The id may have become another's: who is still listed is who we hold.
+            if pid in cgroup.processes():
+                _signal.pidfd_send_signal(fd, signal)
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(fd)

@@ -1,0 +1,61 @@
+"""``newroot-oci run`` in the foreground: a container that ends with its caller, and is attended.
+
+Nothing need be waited for here, so the command runs as soon as all is made.
+"""
+
+from __future__ import annotations
+
+from newroot.container.foreground import attend, inherited
+from newroot.container.oci_create import Making, write_pid
+from newroot.container.process import Cleanup, Process
+from newroot.record import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from newroot.container.bundle import Bundle
+    from newroot.container.oci_create import Wishes
+    from newroot.plan.launcher import Ended
+
+
+def run(root: str, container_id: str, bundle: Bundle, wishes: Wishes, *, keep: bool) -> int:
+    """Run a container to its end on our own streams; return its exit code.
+
+    With *keep* its state and its cgroup stay, as those of a stopped container.
+    """
+    terminal = bool(bundle.config["process"].get("terminal"))
+    stdio, size = inherited(terminal=terminal, interactive=True)
+    making = Making(root, container_id, bundle, replace(wishes, terminal_size=size))
+    try:
+        try:
+            around = making.prepare(awaits_start=False)
+            launch, plan, parent = making.hand_over(around, stdio)
+        except BaseException:
+            making.undo()
+            raise
+
+        def release(ended: Ended | None) -> None:
+            if not keep or ended is None:
+                making.undo()
+
+        cgroup = making.cgroup
+        process = Process(
+            launch,
+            lambda: plan,
+            Cleanup(
+                oom_kills=cgroup.oom_kills if cgroup is not None else lambda: 0,
+                release=release,
+                started=making.started,
+            ),
+            tuple(bundle.config["process"]["args"]),
+            stdio.pipes,
+            parent=parent,
+        )
+        return attend(
+            process,
+            interactive=True,
+            on_start=lambda: write_pid(wishes.pid_file, process.pid),
+        )
+    finally:
+        if making.launcher is not None and not making.launcher.is_gone:
+            making.launcher.close()
+        making.close()
