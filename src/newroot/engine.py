@@ -18,6 +18,7 @@ from newroot.container.settings import Settings, check_source
 from newroot.container.source import Source, directory_source, stamp
 from newroot.container.start import Starter
 from newroot.container.storage import ContainerStorage
+from newroot.engine_containers import ContainerVerbs
 from newroot.errors import StateError, UsageError
 from newroot.images.store import ImageStore
 from newroot.oci.image import read_run_config
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 _engines: set[_weakref.ref[Engine]] = set()
 
 
-class Engine:
+class Engine(ContainerVerbs):
     """Runs containers.  A context manager; may be used from several threads at once.
 
     *root* is where images, containers and volumes are kept: by default ``$NEWROOT_ROOT``, else
@@ -316,66 +317,6 @@ class Engine:
             username=username, password=password,
         )  # fmt: skip
         return push_image(self.images, name, destination, access=access, on_progress=on_progress)
-
-    # ---- containers that nobody waits for ----
-
-    def create(
-        self,
-        image: str | None = None,
-        command: Sequence[str] | str = (),
-        *,
-        rootfs: str | None = None,
-        settings: Settings | None = None,
-        **words: Any,
-    ) -> str:
-        """Make a container, to be started by ``start()``; return its id.
-
-        The arguments are ``run()``'s; nothing is thrown away unless *rm* says so.  Raises
-        UsageError, NotFound, ImageError, SpecError; AlreadyExists when its name is taken.
-        """
-        from newroot.container.detached import create
-
-        source, said = self._source(image, rootfs), command_of(command)
-        wanted = (
-            settings_of({"rm": False, "upper": "disk", **words}) if settings is None else settings
-        )
-        return create(self._starter, self.storage, wanted, source, said)
-
-    def start(self, name: str) -> None:
-        """Start a container that was created, or has ended; nothing if it runs.
-
-        It goes on when this process ends.  Raises NotFound, and StepError when a step failed or
-        the command is not there.
-        """
-        from newroot.container.detached import start
-
-        self._sweep()
-        start(self._starter, self.storage, self.storage.resolve(name))
-
-    def stop(self, name: str, *, signal: int | None = None, timeout: float | None = None) -> None:
-        """Ask a container to end, and kill it when it has not after *timeout* seconds.
-
-        By default the container's own signal and time.  Nothing if it does not run.
-        """
-        from newroot.container.lifecycle import stop
-
-        container_id = self.storage.resolve(name)
-        stop(self.storage, container_id, signal=signal, seconds=timeout)
-        self._sweep()
-
-    def wait(self, name: str) -> int | None:
-        """Wait until a container has ended; return its exit code, 128+n after signal n.
-
-        None when nobody lived to see its end.
-        """
-        from newroot.container.lifecycle import wait_until_it_ends
-        from newroot.container.records import container
-
-        container_id = self.storage.resolve(name)
-        wait_until_it_ends(self.storage, container_id)
-        self._sweep()
-        found = container(self.storage, container_id)
-        return None if found is None else found.exit_code
 
     # ---- what is there ----
 

@@ -84,7 +84,9 @@ def _printable(character: str) -> str:
 
 def _status(container: Container, now: float) -> str:
     if container.status == "running":
-        return f"Up {_since(container.created, now)}"
+        return f"Up {_since(container.started or container.created, now)}"
+    if container.status == "created":
+        return "Created"
     if container.exit_code is None:
         return "Exited (unknown)"  # nobody of ours lived to see it
     ago = f" {_since(container.finished, now)} ago" if container.finished is not None else ""

@@ -11,31 +11,30 @@ from newroot.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from newroot.cli.flags import Parsed
     from newroot.cli.verbs import Context
     from newroot.container.foreground import OnTimes
+    from newroot.container.settings import Settings
     from newroot.engine import Engine
 
 _NAMESPACE = ("private", "host")
 
 
 def _run(parsed: Parsed, context: Context) -> int:
-    from newroot.container.words import read_settings
+    if parsed.is_set("detach"):
+        from newroot.cli.begin import run_detached
 
-    image, rootfs, command = _source(parsed)
-    words = {word: value for word, value in parsed.flags.items() if word not in _NOT_SETTINGS}
-    settings = read_settings(words, command)
+        return run_detached(parsed, context)
+    settings, image, rootfs = container_of(parsed)
     if settings.terminal and settings.interactive:
         _check_terminal()
-    if settings.switch == "chroot":
-        _warn_of_chroot()
 
     from newroot.engine import Engine
 
     with Engine(root=context.root, run_root=context.run_root) as engine:
-        policy = parsed.text("pull") or "missing"
-        if image is not None and policy == "always":
-            image = _fetch(engine, image, parsed)
+        image = fetched(engine, image, parsed)
         if parsed.is_set("explain"):
             print(engine.explain(settings, image=image, rootfs=rootfs), end="")
             return 0
@@ -44,9 +43,34 @@ def _run(parsed: Parsed, context: Context) -> int:
             image=image,
             rootfs=rootfs,
             on_times=_timeline(parsed.text("timeline")),
-            fetch=None if policy == "never" else lambda name: _fetch(engine, name, parsed),
+            fetch=fetcher(engine, parsed),
         )
         return code
+
+
+def container_of(parsed: Parsed) -> tuple[Settings, str | None, str | None]:
+    """The container that is asked for: its settings, and the image or the root directory."""
+    from newroot.container.words import read_settings
+
+    image, rootfs, command = _source(parsed)
+    words = {word: value for word, value in parsed.flags.items() if word not in _NOT_SETTINGS}
+    settings = read_settings(words, command)
+    if settings.switch == "chroot":
+        _warn_of_chroot()
+    return settings, image, rootfs
+
+
+def fetched(engine: Engine, image: str | None, parsed: Parsed) -> str | None:
+    """The image, brought anew where that is to be always done."""
+    always = image is not None and parsed.text("pull") == "always"
+    return _fetch(engine, str(image), parsed) if always else image
+
+
+def fetcher(engine: Engine, parsed: Parsed) -> Callable[[str], str] | None:
+    """What brings an image that is not here; None when nothing is to."""
+    if parsed.text("pull") == "never":
+        return None
+    return lambda name: _fetch(engine, name, parsed)
 
 
 def _fetch(engine: Engine, image: str, parsed: Parsed) -> str:
@@ -108,7 +132,7 @@ def _check_terminal() -> None:
 #: Flags that say how to run, not what.
 _NOT_SETTINGS = frozenset(
     ("rootfs", "pull", "platform", "tls_verify", "quiet", "explain", "timeline", "root",
-     "run_root", "debug", "help")
+     "run_root", "debug", "help", "detach", "cidfile")
 )  # fmt: skip
 
 _PROCESS = "Process"
@@ -118,7 +142,8 @@ _PRIVILEGES = "Privileges"
 _LIMITS = "Limits"
 _NEWROOT = "The start itself"
 
-_FLAGS = (
+#: What create and run have in common.
+CONTAINER_FLAGS = (
     Flag(name="env", short="e", metavar="NAME[=VALUE]", repeat=True, group=_PROCESS,
          help="Set a variable, or hand on the one you have"),
     Flag(name="env-file", metavar="FILE", repeat=True, completes="file", group=_PROCESS,
@@ -138,6 +163,21 @@ _FLAGS = (
     Flag(name="rm", group=_PROCESS,
          help="Remove the container and its anonymous volumes when it has ended"),
     Flag(name="name", metavar="NAME", group=_PROCESS, help="Name the container"),
+    Flag(name="cidfile", metavar="FILE", completes="file", group=_PROCESS,
+         help="Write the container's ID into FILE, which must not be there yet"),
+    Flag(name="label", short="l", metavar="NAME=VALUE", repeat=True, group=_PROCESS,
+         help="Remember this of the container"),
+    Flag(name="label-file", metavar="FILE", repeat=True, completes="file", group=_PROCESS,
+         help="Remember what FILE says, one a line"),
+    Flag(name="restart", metavar="POLICY", group=_PROCESS,
+         help="Begin a detached one anew when it has ended: no, on-failure[:TIMES], always, "
+              "unless-stopped"),
+    Flag(name="stop-timeout", metavar="SECONDS", group=_PROCESS,
+         help="Kill it when it has not ended so long after newroot stop asked; unless told, 10"),
+    Flag(name="log-driver", metavar="FORM", group=_PROCESS,
+         help="Keep what a detached one says as json-file or plain lines, or none"),
+    Flag(name="log-opt", metavar="NAME=VALUE", repeat=True, group=_PROCESS,
+         help="How large one file of the log may be, max-size=10m, and how many, max-file=3"),
 
     Flag(name="rootfs", metavar="DIR[:O]", completes="directory", group=_FILES,
          help="Use this directory, not an image; with :O what is changed is thrown away"),
@@ -212,7 +252,15 @@ RUN = Verb(
     name="run",
     summary=VERBS["run"][1],
     run=_run,
-    flags=_FLAGS,
+    flags=(
+        Flag(
+            name="detach",
+            short="d",
+            group=_PROCESS,
+            help="Print the ID and leave the container to itself: newroot logs, attach, stop",
+        ),
+        *CONTAINER_FLAGS,
+    ),
     positionals=(
         Positional(name="IMAGE", optional=True, completes="image"),
         Positional(name="COMMAND", optional=True, repeat=True),

@@ -25,6 +25,14 @@ class Context:
 #: name -> (``module:TABLE``, summary, heading in the help).  A summary is the table's own.
 VERBS: dict[str, tuple[str, str, str]] = {
     "run": ("run:RUN", "Run a command in a new container", "Containers"),
+    "create": ("begin:CREATE", "Make a container that newroot start starts", "Containers"),
+    "start": ("begin:START", "Start containers that were created or have ended", "Containers"),
+    "stop": ("end:STOP", "Ask containers to end, and kill those that do not", "Containers"),
+    "restart": ("begin:RESTART", "Stop containers and start them again", "Containers"),
+    "kill": ("end:KILL", "Send containers a signal", "Containers"),
+    "wait": ("end:WAIT", "Wait until containers have ended; print their exit codes", "Containers"),
+    "logs": ("logs:LOGS", "Show what a detached container has said", "Containers"),
+    "attach": ("begin:ATTACH", "Make a running container's streams ours", "Containers"),
     "ps": ("ps:LIST", "List containers", "Containers"),
     "rm": ("rm:REMOVE", "Remove containers", "Containers"),
     "pull": ("pull:PULL", "Fetch images from a registry", "Images"),
@@ -66,6 +74,14 @@ VERBS: dict[str, tuple[str, str, str]] = {
 #: Docker's other names for the same verbs.
 ALIASES = {
     "container run": "run",
+    "container create": "create",
+    "container start": "start",
+    "container stop": "stop",
+    "container restart": "restart",
+    "container kill": "kill",
+    "container wait": "wait",
+    "container logs": "logs",
+    "container attach": "attach",
     "container ls": "ps",
     "container list": "ps",
     "container ps": "ps",

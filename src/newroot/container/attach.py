@@ -16,7 +16,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from newroot.container.storage import ContainerStorage
 
-__all__ = ["STOP", "connect", "tell"]
+__all__ = ["STOP", "connect", "connect_at", "listen", "tell"]
+
+_MOST_WAITING = 16
+
+
+def listen(run_directory: int) -> _socket.socket:
+    """The socket that a monitor is visited at."""
+    sock = _new_socket()
+    try:
+        sock.bind(_address(run_directory))
+        sock.listen(_MOST_WAITING)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def connect(storage: ContainerStorage, container_id: str) -> _socket.socket:
@@ -24,17 +38,14 @@ def connect(storage: ContainerStorage, container_id: str) -> _socket.socket:
 
     Raises WrongStatus when there is none: it does not run, or runs in somebody's foreground.
     """
-    path = storage.run_directory(container_id)
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     try:
-        directory = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        directory = os.open(storage.run_directory(container_id), flags)
         try:
-            # By the descriptor: the path may be longer than sun_path, unix(7).
-            sock.connect(f"/proc/self/fd/{directory}/attach")
+            return connect_at(directory)
         finally:
             os.close(directory)
     except OSError as error:
-        sock.close()
         running = storage.is_running(container_id)
         raise WrongStatus(
             f"attach to container {container_id[:12]}: "
@@ -42,6 +53,16 @@ def connect(storage: ContainerStorage, container_id: str) -> _socket.socket:
             status="running" if running else "exited",
             wanted="running detached",
         ) from error
+
+
+def connect_at(run_directory: int) -> _socket.socket:
+    """The same, by a descriptor of the run directory.  Raises OSError."""
+    sock = _new_socket()
+    try:
+        sock.connect(_address(run_directory))
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 
@@ -52,10 +73,18 @@ def tell(storage: ContainerStorage, container_id: str, packet: bytes) -> bool:
     except WrongStatus:
         return False
     try:
-        sock.send(packet)
-        # It is read before the connection is seen to be closed, for packets keep their order.
+        sock.send(packet)  # it is read before the connection is seen to be closed
     except OSError:
         return False
     finally:
         sock.close()
     return True
+
+
+def _new_socket() -> _socket.socket:
+    return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+
+
+def _address(run_directory: int) -> str:
+    # By the descriptor: the path of a run directory may be longer than sun_path, unix(7).
+    return f"/proc/self/fd/{run_directory}/attach"

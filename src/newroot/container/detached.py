@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 
+from newroot.container import attach
 from newroot.container.pipes import DEVNULL, PIPE, open_stdio
 from newroot.container.start import Stdio
 from newroot.errors import UnsupportedError
@@ -74,17 +75,19 @@ def start(
     container_id: str,
     *,
     terminal_size: tuple[int, int] = (0, 0),
-) -> None:
+    attached: bool = False,
+) -> _socket.socket | None:
     """Start a container that is there, by its record; nothing if it runs.
 
-    Raises StateError for a damaged record, and what ``start_detached()`` does.
+    With *attached* a connection to its monitor, as ``start_detached()`` has it.  Raises StateError
+    for a damaged record, and what ``start_detached()`` does.
     """
     from newroot.container.kept_settings import read_settings, read_source
 
     record = storage.record(container_id)
     claim = storage.claim_again(container_id, record.get("name"))
     if claim is None:
-        return
+        return attach.connect(storage, container_id) if attached else None
     try:
         settings = read_settings(record.get("settings") or {})
         source = read_source(record.get("from") or {})
@@ -92,7 +95,9 @@ def start(
         claim.release(remove=False)
         raise
     storage.forget_exit(container_id)
-    start_detached(starter, settings, source, claim, terminal_size=terminal_size)
+    return start_detached(
+        starter, settings, source, claim, terminal_size=terminal_size, attached=attached
+    )
 
 
 def start_detached(
@@ -102,11 +107,15 @@ def start_detached(
     claim: Claim,
     *,
     terminal_size: tuple[int, int] = (0, 0),
-) -> None:
+    attached: bool = False,
+) -> _socket.socket | None:
     """Start the container that *claim* is about, and leave it to its monitor.
 
-    *claim* is no longer the caller's, whatever happens.  Raises what ``Starter.start()`` does,
-    and StepError when a step failed or the command is not there.
+    *claim* is no longer the caller's, whatever happens.  With *attached* a connection to the
+    monitor is returned, over which comes all that the container says from its first byte on.
+
+    Raises what ``Starter.start()`` does, and StepError when a step failed or the command is not
+    there.
     """
     if settings.userns == "private" and settings.restart != "no":
         claim.release(remove=not claim.stays)
@@ -128,12 +137,13 @@ def start_detached(
         )
         try:
             process.wait_started()
-            _hand_over(launcher, settings, claim, process)
+            visit = _hand_over(launcher, settings, claim, process, attached)
         except BaseException:
             process.close()
             raise
         process.hand_over()
         os.close(claim.fd)
+        return visit
     finally:
         launcher.close()
 
@@ -149,10 +159,13 @@ def _hand_over(
     settings: Settings,
     claim: Claim,
     process: Process,
-) -> None:
+    attached: bool,
+) -> _socket.socket | None:
     request = process.request
     assert request is not None
-    listener = _listen(claim)
+    listener = attach.listen(claim.fd)
+    # Before the monitor is there to read anything: so nothing is missed.
+    visit = attach.connect_at(claim.fd) if attached else None
     directory = os.open(claim.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         k.keep(
@@ -164,6 +177,11 @@ def _hand_over(
             listener=listener.fileno(),
             streams=_ends(process),
         )
+        return visit
+    except BaseException:
+        if visit is not None:
+            visit.close()
+        raise
     finally:
         os.close(directory)
         listener.close()
@@ -191,13 +209,3 @@ def _keeping(settings: Settings, request: Request) -> k.Keeping:
         log_files=0 if settings.log_driver == "none" else settings.log_files,
         log_bytes=settings.log_bytes,
     )
-
-
-def _listen(claim: Claim) -> _socket.socket:
-    import _socket
-
-    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-    # By the descriptor: the path of a run directory may be longer than sun_path, unix(7).
-    listener.bind(f"/proc/self/fd/{claim.fd}/attach")
-    listener.listen(16)
-    return listener

@@ -68,7 +68,8 @@ def inherited(*, terminal: bool, interactive: bool) -> tuple[Stdio, tuple[int, i
 
 def attend(process: Process, *, interactive: bool, on_start: Callable[[], None]) -> int:
     """Stay with a container until it has ended; return Docker's exit code for it."""
-    with _Forwarding(process) as forwarding:
+    forwarding = _Forwarding(process)
+    with forwarding:
         try:
             process.wait_started()
             forwarding.begin()
@@ -85,8 +86,35 @@ def attend(process: Process, *, interactive: bool, on_start: Callable[[], None])
     return 128 - code if code < 0 else code
 
 
-class _Forwarding:
-    """Signals to this process are sent to the container's, while this lasts.
+class Signals:
+    """Signals to this process are handed to *send* while this lasts, instead of their effect."""
+
+    def __init__(self, send: Callable[[int], object]) -> None:
+        self._send = send
+        self._before: dict[int, Any] = {}
+
+    def _handle(self, number: int, frame: object) -> None:
+        self._send(number)
+
+    def __enter__(self) -> Signals:
+        # A signal that comes just before poll(2) does not end it, and Python's handler, which runs
+        # between two instructions of Python, would not run: so each signal also writes a byte.
+        self.wakeup, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wakeup_before = _signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in FORWARDED:
+            self._before[number] = _signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            _signal.signal(number, handler)
+        _signal.set_wakeup_fd(self._wakeup_before)
+        os.close(self.wakeup)
+        os.close(self._writer)
+
+
+class _Forwarding(Signals):
+    """Signals to this process are sent to the container's.
 
     Those that come while it is being made are kept until the command runs: newroot-init, the
     first of a pid namespace, would not hear them (pid_namespaces(7)).  One that comes a second time
@@ -94,11 +122,11 @@ class _Forwarding:
     """
 
     def __init__(self, process: Process) -> None:
+        super().__init__(self._forward)
         self._process = process
-        self._before: dict[int, Any] = {}
         self._early: list[int] | None = []
 
-    def _forward(self, number: int, frame: object) -> None:
+    def _forward(self, number: int) -> None:
         if self._early is not None:
             if number in self._early:
                 self._process.kill()
@@ -120,19 +148,3 @@ class _Forwarding:
         while self._process.poll() is None:
             if (self.wakeup, select.POLLIN) in poll.poll():
                 os.read(self.wakeup, 4096)
-
-    def __enter__(self) -> _Forwarding:
-        # A signal that comes just before poll(2) does not end it, and Python's handler, which runs
-        # between two instructions of Python, would not run: so each signal also writes a byte.
-        self.wakeup, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._wakeup_before = _signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        for number in FORWARDED:
-            self._before[number] = _signal.signal(number, self._forward)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            _signal.signal(number, handler)
-        _signal.set_wakeup_fd(self._wakeup_before)
-        os.close(self.wakeup)
-        os.close(self._writer)

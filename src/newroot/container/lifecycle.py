@@ -37,14 +37,24 @@ def wait_until_it_ends(storage: ContainerStorage, container_id: str) -> None:
         os.close(fd)
 
 
-def signal_container(storage: ContainerStorage, container_id: str, signal: int) -> bool:
-    """Send *signal* to the container's first process; False when there is none.
+def kill(storage: ContainerStorage, container_id: str, signal: int) -> None:
+    """Send *signal* to the container's first process.
 
-    Raises WrongStatus when the container does not run.
+    SIGKILL and the signal that it is stopped by mean that it is not to begin anew.  Raises
+    WrongStatus when it does not run.
     """
-    state = _running_state(storage, container_id, "signal")
+    if not storage.is_running(container_id):
+        raise WrongStatus(
+            f"kill container {container_id[:12]}: it is not running",
+            status="exited",
+            wanted="running",
+        )
+    if signal in (_SIGKILL, _stopping(storage.record(container_id))[0]):
+        attach.tell(storage, container_id, attach.STOP)
+    state = storage.state(container_id)
     pid = state.get("pid")
-    return isinstance(pid, int) and send_signal(pid, state.get("startTicks"), signal)
+    if isinstance(pid, int):
+        send_signal(pid, state.get("startTicks"), signal)
 
 
 def stop(
@@ -81,16 +91,6 @@ def _stopping(record: dict[str, Any]) -> tuple[int, int]:
     settings, image = record.get("settings") or {}, (record.get("from") or {}).get("image") or {}
     name = settings.get("stop_signal") or image.get("StopSignal") or "SIGTERM"
     return signal_number(name), settings.get("stop_timeout", 10)
-
-
-def _running_state(storage: ContainerStorage, container_id: str, what: str) -> dict[str, Any]:
-    if storage.is_running(container_id):
-        return storage.state(container_id)
-    raise WrongStatus(
-        f"{what} container {container_id[:12]}: it is not running",
-        status="exited",
-        wanted="running",
-    )
 
 
 def _open_first(state: dict[str, Any]) -> int | None:

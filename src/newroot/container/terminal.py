@@ -12,9 +12,11 @@ import os
 import select
 import struct
 import termios
+from functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from newroot.container.process import Process
@@ -52,7 +54,7 @@ def relay(process: Process, *, interactive: bool, wakeup: int) -> None:
     # have closed it for a moment: ioctl_tty(2), TIOCGPTPEER.
     kept = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:
-        with _Raw(0 if interactive else -1), _Resizing(master):
+        with Raw(0 if interactive else -1), Resizing(partial(set_window_size, master)):
             _pump(process, master, interactive, wakeup)
     finally:
         os.close(kept)
@@ -60,7 +62,7 @@ def relay(process: Process, *, interactive: bool, wakeup: int) -> None:
         process.terminal_fd = None
 
 
-class _Raw:
+class Raw:
     """A terminal in raw mode, as it was afterwards."""
 
     def __init__(self, fd: int) -> None:
@@ -91,16 +93,16 @@ class _Raw:
                 pass
 
 
-class _Resizing:
-    """The container's terminal follows the size of ours."""
+class Resizing:
+    """The container's terminal follows the size of ours: *tell* is told rows and columns."""
 
-    def __init__(self, master: int) -> None:
-        self._master = master
+    def __init__(self, tell: Callable[[int, int], object]) -> None:
+        self._tell = tell
 
     def _follow(self, number: int, frame: object) -> None:
         rows, columns = window_size(0)
         if rows and columns:
-            set_window_size(self._master, rows, columns)
+            self._tell(rows, columns)
 
     def __enter__(self) -> None:
         self._before = _signal.signal(_SIGWINCH, self._follow)
@@ -130,7 +132,7 @@ def _pump(process: Process, master: int, interactive: bool, wakeup: int) -> None
         if wakeup in ready:
             os.read(wakeup, _PIECE)
         if ready.get(master, 0) & select.POLLIN:
-            _write(1, _read(master))
+            write_all(1, _read(master))
         if typed:
             typed = typed[_write_some(master, typed) :]
         if 0 in ready:
@@ -145,7 +147,7 @@ def _pump(process: Process, master: int, interactive: bool, wakeup: int) -> None
 def _drain(master: int) -> None:
     """What was written before the end is here: n_tty_read() waits for what is on its way."""
     while piece := _read(master):
-        _write(1, piece)
+        write_all(1, piece)
 
 
 def _read(fd: int) -> bytes:
@@ -155,11 +157,12 @@ def _read(fd: int) -> bytes:
         return b""
 
 
-def _write(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes) -> None:
+    """Write to a descriptor that may be non-blocking, for whoever shares it decides that."""
     while data:
         done = _write_some(fd, data)
         data = data[done:]
-        if not done:  # our terminal may be non-blocking: whoever shares it decides
+        if not done:
             poll = select.poll()
             poll.register(fd, select.POLLOUT)
             poll.poll()

@@ -25,6 +25,8 @@ ASKED = {
     *("network", "pid", "ipc", "uts", "cgroupns", "userns", "sysctl", "device", "stop-signal"),
     *("switch", "explain", "timeline", "rootfs"),
     *("pull", "platform", "quiet q", "tls-verify"),  # where a missing image comes from
+    *("detach d", "cidfile", "label l", "label-file", "restart", "stop-timeout"),
+    *("log-driver", "log-opt"),
     "upper",  # ours: where what is written goes
 }
 
@@ -75,7 +77,8 @@ def test_every_flag_is_a_setting_or_the_run_s_own() -> None:
         "security_opt": ["no-new-privileges"], "network": "none", "sysctl": ["kernel.sem=1"],
         "device": ["/dev/null"], "stop_signal": "HUP", "switch": "pivot", "user": "0",
         "name": "n1", "hostname": "h", "entrypoint": "e",
-        "upper": "memory",
+        "upper": "memory", "label": ["a=b"], "label_file": ["/dev/null"], "restart": "always",
+        "stop_timeout": "3", "log_driver": "none", "log_opt": ["max-file=2"],
     }  # fmt: skip
     for flag in RUN.flags:
         if flag.word in _NOT_SETTINGS:

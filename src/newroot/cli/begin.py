@@ -1,0 +1,214 @@
+"""``newroot create``, ``start``, ``restart`` and ``attach``: containers that nobody waits for."""
+
+from __future__ import annotations
+
+from newroot.cli.failures import each, explain
+from newroot.cli.flags import Flag, Positional, Verb
+from newroot.cli.run import CONTAINER_FLAGS, RUN, container_of, fetched, fetcher
+from newroot.cli.verbs import VERBS
+from newroot.errors import NewrootError, StepError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+
+    from newroot.cli.flags import Parsed
+    from newroot.cli.verbs import Context
+    from newroot.container.settings import Settings
+    from newroot.engine import Engine
+
+
+def _create(parsed: Parsed, context: Context) -> int:
+    container_id, _ = _made(parsed, _engine(context))
+    print(container_id)
+    return 0
+
+
+def run_detached(parsed: Parsed, context: Context) -> int:
+    """``newroot run -d``: print the id of a container that has been started."""
+    with _engine(context) as engine:
+        container_id, settings = _made(parsed, engine)
+        stays = False
+        try:
+            engine.start(container_id)
+            stays = True
+        except StepError as error:
+            stays = not settings.remove  # as docker: to be looked at, and started again
+            code = explain(error, debug=context.debug)
+        else:
+            code = 0
+        finally:
+            if not stays:
+                engine.remove_container(container_id, force=True, with_volumes=True)
+    if stays:
+        print(container_id)
+    return code
+
+
+def _made(parsed: Parsed, engine: Engine) -> tuple[str, Settings]:
+    settings, image, rootfs = container_of(parsed)
+    path = parsed.text("cidfile")
+    _check_id_file(path)
+    container_id = engine.create(
+        fetched(engine, image, parsed),
+        rootfs=rootfs,
+        settings=settings,
+        fetch=fetcher(engine, parsed),
+    )
+    if path is not None:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(container_id)
+    return container_id, settings
+
+
+def _check_id_file(path: str | None) -> None:
+    """Raise UsageError when ``--cidfile`` is there already, as Docker does."""
+    import os
+
+    if path is not None and os.path.lexists(path):
+        raise UsageError(
+            f"--cidfile {path}: it is there already", hint="remove it, or choose another name"
+        )
+
+
+def _start(parsed: Parsed, context: Context) -> int:
+    names = parsed.positionals
+    with _engine(context) as engine:
+        if parsed.is_set("attach") or parsed.is_set("interactive"):
+            if len(names) != 1:
+                raise UsageError("only one container can be attached to at a time")
+            return _stay(
+                engine, names[0], parsed, interactive=parsed.is_set("interactive"), start=True
+            )
+
+        def start(name: str) -> None:
+            engine.start(name)
+            print(name)
+
+        return each(names, start, debug=context.debug)
+
+
+def _restart(parsed: Parsed, context: Context) -> int:
+    from newroot.cli.end import timeout_of
+
+    timeout = timeout_of(parsed)
+    with _engine(context) as engine:
+
+        def restart(name: str) -> None:
+            engine.stop(name, timeout=timeout)
+            engine.start(name)
+            print(name)
+
+        return each(parsed.positionals, restart, debug=context.debug)
+
+
+def _attach(parsed: Parsed, context: Context) -> int:
+    with _engine(context) as engine:
+        interactive = not parsed.is_set("no_stdin")
+        return _stay(engine, parsed.positionals[0], parsed, interactive=interactive, start=False)
+
+
+def _stay(engine: Engine, name: str, parsed: Parsed, *, interactive: bool, start: bool) -> int:
+    from newroot.container.foreground import Signals
+    from newroot.container.terminal import window_size
+    from newroot.container.visit import DETACH_KEYS, parse_keys, visit
+
+    keys = parsed.text("detach_keys")
+    keys = DETACH_KEYS if keys is None else keys
+    parse_keys(keys)
+    settings = engine.settings_of(name)
+    sock = _connect(engine, name, settings, window_size(0), start=start)
+    if sock is None:
+        return 0
+
+    def send(signal: int) -> None:
+        try:
+            engine.kill(name, signal)
+        except NewrootError:
+            pass  # it has just ended
+
+    with Signals(send) as signals:
+        code = visit(
+            sock,
+            terminal=settings.terminal,
+            interactive=interactive and settings.interactive,
+            detach_keys=keys,
+            wakeup=signals.wakeup,
+        )
+    if code is None and engine.container(name).status == "running":
+        return 0  # he left
+    return code if code is not None else engine.wait(name) or 0
+
+
+def _connect(
+    engine: Engine, name: str, settings: Settings, size: tuple[int, int], *, start: bool
+) -> _socket.socket | None:
+    if start:
+        return engine.start_attached(name, size if settings.terminal else (0, 0))
+    return engine.attach(name)
+
+
+def _engine(context: Context) -> Engine:
+    from newroot.engine import Engine
+
+    return Engine(context.root, run_root=context.run_root)
+
+
+_DETACH_KEYS = Flag(
+    name="detach-keys", metavar="KEYS", help="Leave the container by these: ctrl-p,ctrl-q"
+)
+_CONTAINERS = (Positional(name="CONTAINER", repeat=True, completes="container"),)
+
+CREATE = Verb(
+    name="create",
+    summary=VERBS["create"][1],
+    run=_create,
+    flags=CONTAINER_FLAGS,
+    positionals=RUN.positionals,
+    usage="newroot create [OPTIONS] (IMAGE | --rootfs DIR[:O]) [COMMAND [ARG...]]",
+    stops_at_positional=True,
+    details="The options are those of newroot run. The ID is printed; newroot start starts it.",
+)
+
+START = Verb(
+    name="start",
+    summary=VERBS["start"][1],
+    run=_start,
+    flags=(
+        Flag(name="attach", short="a", help="Show what it says, until it ends, with its exit code"),
+        Flag(name="interactive", short="i", help="The same, and hand on what is typed"),
+        _DETACH_KEYS,
+    ),
+    positionals=_CONTAINERS,
+    details=(
+        "One that was created, or has ended: it goes on with what it wrote into its root. It "
+        "outlives this command."
+    ),
+)
+
+RESTART = Verb(
+    name="restart",
+    summary=VERBS["restart"][1],
+    run=_restart,
+    flags=(
+        Flag(
+            name="time",
+            short="t",
+            metavar="SECONDS",
+            help="Kill one that has not ended by then; -1: never",
+        ),
+    ),
+    positionals=_CONTAINERS,
+)
+
+ATTACH = Verb(
+    name="attach",
+    summary=VERBS["attach"][1],
+    run=_attach,
+    flags=(Flag(name="no-stdin", help="Hand on nothing that is typed"), _DETACH_KEYS),
+    positionals=(Positional(name="CONTAINER", completes="container"),),
+    details=(
+        "Several may be attached at once; each sees what the container says from then on. Signals "
+        "go to the container."
+    ),
+)
