@@ -337,6 +337,20 @@ def test_a_network_of_its_own(podman: Podman) -> None:
     podman("network", "rm", "net")
 
 
+@needs("criu")
+def test_checkpoint_and_restore(podman: Podman) -> None:
+    script = "n=0; while :; do n=$((n + 1)); echo $n; sleep 0.1; done"
+    podman("run", "-d", "--name=frozen", "--network=none", IMAGE, "sh", "-c", script)
+    wait_until(lambda: len(podman("logs", "frozen").stdout.split()) > 3, "it counts")
+    podman("container", "checkpoint", "frozen")
+    counted = len(podman("logs", "frozen").stdout.split())
+    podman("container", "restore", "frozen")
+    wait_until(lambda: len(podman("logs", "frozen").stdout.split()) > counted, "it counts on")
+    numbers = [int(word) for word in podman("logs", "frozen").stdout.split()]
+    assert numbers == list(range(1, len(numbers) + 1))
+    podman("rm", "-f", "-t0", "frozen")
+
+
 def test_nothing_is_left(podman: Podman) -> None:
     assert podman("ps", "-aq").stdout == ""
     assert podman.box.run("ps", "-e", "-o", "comm=").stdout.split() == ["docker-init", "cat", "ps"]

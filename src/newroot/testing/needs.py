@@ -116,9 +116,17 @@ def _probe_vm() -> None:
         raise Missing("not in the virtual machine of `make test-vm`")
 
 
+def _probe_criu() -> None:
+    """Whether it can do here what it is for; ``--version`` it can say anywhere."""
+    done = subprocess.run([_find("criu"), "check"], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Missing(f"criu check: {done.stderr.strip().rpartition(chr(10))[2]}")
+
+
 _PROBES: dict[str, Callable[[], None]] = {
     "asan": _probe_asan,
     "busybox": _probe_busybox,
+    "criu": _probe_criu,
     "gcc": _probe_gcc,
     "root": _probe_root,
     "vm": _probe_vm,
