@@ -143,6 +143,8 @@ def _from_oci(untrusted: object, pointer: str) -> IdMap:
 
 def _number(untrusted: dict[str, object], key: str, pointer: str) -> int:
     value = untrusted.get(key)
+    if value is None:
+        raise SpecError("missing", pointer=f"{pointer}/{key}")
     if type(value) is not int or not 0 <= value <= 0xFFFF_FFFF:
         raise SpecError("must be an integer from 0 to 4294967295", pointer=f"{pointer}/{key}")
     return value

@@ -108,6 +108,7 @@ def read_config(path: str) -> dict[str, Any]:
     for key in ("ociVersion", "root", "process"):
         if value.get(key) is None:
             raise SpecError("missing", pointer=f"/{key}")
+    _check_version(value["ociVersion"])
     if not value["root"].get("path"):
         raise SpecError("missing", pointer="/root/path")
     config: dict[str, Any] = value
@@ -131,6 +132,15 @@ def _read(path: str, hint: str) -> Any:
         raise SyscallError(
             f"read {path}: {error.strerror}", errno=error.errno or 0, call="open", target=path
         ) from error
+
+
+def _check_version(version: str) -> None:
+    """Whether it is in SemVer, and of the one major version that there is: config.md."""
+    numbers = version.partition("+")[0].partition("-")[0].split(".")
+    if len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
+        raise SpecError(f"{version!r} is no version of the form 1.2.3", pointer="/ociVersion")
+    if numbers[0] != "1":
+        raise SpecError(f"{version} is not a version 1 of the specification", pointer="/ociVersion")
 
 
 def _check(value: object, shape: Any, pointer: str) -> None:
