@@ -7,6 +7,7 @@
 
 #include <asm/fcntl.h>
 #include <linux/fcntl.h>
+#include <linux/magic.h>
 #include <linux/mount.h>
 #include <linux/stat.h>
 
@@ -77,6 +78,14 @@ new_mount (struct run *run, const char *type, char **options, uint64_t attribute
   return (int)done;
 }
 
+/* What a config mounts does not hide what the kernel says of processes, wherever in the root the
+ * name led: CVE-2019-16884. */
+static int
+may_cover (const struct step *step, int target)
+{
+  return step->flags & IN_PROC || !is_on (target, PROC_SUPER_MAGIC);
+}
+
 static int
 put (struct run *run, int mount, int target)
 {
@@ -117,6 +126,8 @@ step_mount_fs (struct run *run, struct step *step)
   int target CLEANUP_FD = open_target (run, step, text_of (step, step->b), DIRECTORY);
   if (target < 0)
     return target;
+  if (!may_cover (step, target))
+    return -EXDEV;
   int mount CLEANUP_FD = new_mount (run, text_of (step, step->a), options, step->x);
   return mount < 0 ? mount : put (run, mount, target);
 }
@@ -241,6 +252,8 @@ step_bind_mount (struct run *run, struct step *step)
   int target CLEANUP_FD = open_target (run, step, text_of (step, step->b), kind);
   if (target < 0)
     return target;
+  if (!may_cover (step, target) || (step->flags & PROC_SOURCE && !is_on (mount, PROC_SUPER_MAGIC)))
+    return -EXDEV;
   done = set_attributes (run, mount, step);
   if (done >= 0)
     done = set_more (run, mount, step, step->c);

@@ -22,12 +22,19 @@ resolve (struct run *run, int root, const char *path, struct open_how how)
 }
 
 int
-open_in_root (struct run *run, const char *path, int flags, unsigned mode)
+open_in_root (struct run *run, const char *path)
 {
-  struct open_how how = { .flags = (unsigned)(flags | O_CLOEXEC),
-                          .mode = mode,
+  struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
   return resolve (run, run->root, path, how);
+}
+
+/* struct statfs differs between machines; only its first word matters here. */
+int
+is_on (int fd, long magic)
+{
+  long statfs[32] = { 0 };
+  return sys (__NR_fstatfs, fd, statfs) == 0 && statfs[0] == magic;
 }
 
 /* Where nobody but us has put anything, on the host or at a place that may be no symlink. */

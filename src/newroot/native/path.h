@@ -15,8 +15,11 @@ enum kind
 /* O_PATH descriptor of a step's target, made first when the step says so. */
 int open_target (struct run *run, const struct step *step, const char *path, enum kind kind);
 
-/* A file opened for use, below the new root. */
-int open_in_root (struct run *run, const char *path, int flags, unsigned mode);
+/* O_PATH descriptor of a directory below the new root. */
+int open_in_root (struct run *run, const char *path);
+
+/* Whether an open file is on a file system of this kind: linux/magic.h. */
+int is_on (int fd, long magic);
 
 /* The directory that holds *path*; *name becomes the last component. */
 int open_parent (struct run *run, const struct step *step, const char *path, const char **name);

@@ -10,27 +10,19 @@
 #include <linux/fcntl.h>
 #include <linux/magic.h>
 #include <linux/mount.h>
-#include <linux/stat.h>
 
-/* struct statfs differs between machines; only its first word matters here. */
-static int
-is_devpts (int fd)
-{
-  long statfs[32] = { 0 };
-  return sys (__NR_fstatfs, fd, statfs) == 0 && statfs[0] == DEVPTS_SUPER_MAGIC;
-}
-
-/* The container's own devpts, never a name that the image put there: CVE-2025-52565. */
+/* The container's own devpts, never a name that the image put there (CVE-2025-52565): the
+ * directory is looked at before anything in it is opened, for to open a device is to act. */
 static int
 open_master (struct run *run)
 {
-  int master = open_in_root (run, "/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_NOFOLLOW, 0);
-  if (master >= 0 && !is_devpts (master))
-    {
-      close_fd (&master);
-      return -ENODEV;
-    }
-  return master;
+  int pts CLEANUP_FD = open_in_root (run, "/dev/pts");
+  if (pts < 0)
+    return pts;
+  if (!is_on (pts, DEVPTS_SUPER_MAGIC))
+    return -ENODEV;
+  int flags = O_RDWR | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC;
+  return (int)attempt (run, __NR_openat, pts, "ptmx", flags);
 }
 
 static int

@@ -107,7 +107,9 @@ enum
   KEEP_GROUPS = 64,            /* user: setgroups is denied here, user_namespaces(7) */
   PROPAGATION_RECURSIVE = 128, /* propagation: of the mounts below too */
   IDMAP_RECURSIVE = 256,       /* ids of the mounts below are mapped too */
-  NO_CONSOLE = 512             /* terminal: there is no /dev/console to be shown as */
+  NO_CONSOLE = 512,            /* terminal: there is no /dev/console to be shown as */
+  IN_PROC = 1024,              /* mounts: the target may be in a proc */
+  PROC_SOURCE = 2048           /* bind: the source must be in one */
 };
 
 /* Python -> launcher, one packet with the descriptors beside it: the fixed ones in this

@@ -26,7 +26,7 @@ MOST_STEPS = 1024  #: MAX_STEPS
 
 ON_HOST, MAKE_TARGET, IF_PRESENT, RECURSIVE = 1, 2, 4, 8
 ATTR_RECURSIVE, NO_SYMLINKS, KEEP_GROUPS, PROPAGATION_RECURSIVE = 16, 32, 64, 128
-IDMAP_RECURSIVE, NO_CONSOLE = 256, 512
+IDMAP_RECURSIVE, NO_CONSOLE, IN_PROC, PROC_SOURCE = 256, 512, 1024, 2048
 
 NAMESPACES: dict[str, int] = {
     "mount": k.CLONE_NEWNS,
@@ -123,6 +123,8 @@ def _place(step: Any) -> int:
         | (IF_PRESENT if getattr(step, "if_missing", False) else 0)
         | (RECURSIVE if getattr(step, "recursive", False) else 0)
         | (NO_SYMLINKS if getattr(step, "no_symlinks", False) else 0)
+        | (IN_PROC if getattr(step, "in_proc", False) else 0)
+        | (PROC_SOURCE if getattr(step, "of_proc", False) else 0)
     )
 
 
@@ -237,7 +239,7 @@ def _make_readonly(step: s.MakeReadonly, t: _Text) -> bytes:
 
 
 def _open_terminal(step: s.OpenTerminal, t: _Text) -> bytes:
-    flags = MAKE_TARGET if step.console else NO_CONSOLE
+    flags = MAKE_TARGET | NO_SYMLINKS if step.console else NO_CONSOLE
     return _head(20, t, flags, x=step.rows << 16 | step.columns, y=step.uid)
 
 

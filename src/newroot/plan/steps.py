@@ -242,6 +242,7 @@ class MountFs(Step):
     on_host: bool = False
     make_target: bool = False
     no_symlinks: bool = False  #: refuse a target that a symlink leads to (CVE-2019-19921)
+    in_proc: bool = False  #: a target in a proc file system will do (CVE-2019-16884)
 
     def explain(self) -> str:
         options = ",".join(self.flags + self.options)
@@ -298,6 +299,8 @@ class BindMount(Step):
     place: int | None = None  #: of a HoldTree, whose clone is used
     idmap: str | None = None  #: a user namespace: ids on this mount are as they are in there
     recursive_idmap: bool = False
+    in_proc: bool = False  #: a target in a proc file system will do (CVE-2019-16884)
+    of_proc: bool = False  #: and nothing but a proc file system may be the source
 
     def explain(self) -> str:
         below = tuple("r" + flag for flag in self.recursive_flags)
