@@ -81,7 +81,7 @@ NUMBERS: dict[str, int] = {
         for name in (
             *("ON_HOST", "MAKE_TARGET", "IF_PRESENT", "RECURSIVE", "ATTR_RECURSIVE"),
             *("NO_SYMLINKS", "KEEP_GROUPS", "PROPAGATION_RECURSIVE", "NO_CONSOLE"),
-            *("IDMAP_RECURSIVE", "IN_PROC", "PROC_SOURCE"),
+            *("IDMAP_RECURSIVE", "IN_PROC", "PROC_SOURCE", "LIKE_TARGET"),
         )
     },
     "REQUEST_MAGIC": launcher.REQUEST_MAGIC,

@@ -36,6 +36,7 @@ class Situation:
     dies_with_parent: bool = True
     terminal_size: tuple[int, int] = (0, 0)  #: rows, columns
     may_make_nodes: bool = True
+    has_kcore: bool = True  #: this kernel has /proc/kcore
     id_maps: dict[IdMaps, str] = {}  # noqa: RUF012  # a user namespace for each; never changed
     capabilities: int | None = None  #: those that there are to give, a mask; None: all
     privileged: bool = True  #: the caller has rights outside of the user namespaces to be joined
@@ -66,6 +67,7 @@ def compile(config: dict[str, Any], root: Root, situation: Situation) -> s.Plan:
         *_mounts(config, root, situation),
         *_devices(config, situation),
         *_terminal(process, situation),
+        *_seal_dev(config),
         *_network(linux, spaces),
         *_hooks(config, "prestart", "createRuntime", "createContainer"),
         *_protect(linux),
@@ -73,6 +75,7 @@ def compile(config: dict[str, Any], root: Root, situation: Situation) -> s.Plan:
         *_working_directory(process),
         *_read_only_root(config),
         *roots.enter(root, situation.switch),
+        *_root_propagation(linux),
         *_tuning(process, linux),
         *_identity(config, process, situation),
         *((s.Reap(why="pid 1 collects orphans and passes signals on"),) if situation.init else ()),
@@ -129,7 +132,37 @@ def _devices(config: dict[str, Any], situation: Situation) -> tuple[s.Step, ...]
         asked += devices.device_steps(device, f"/linux/devices/{index}", may_make_nodes=may)
     # -v /dev/urandom:/dev/random is a node of the user's choice, mounted by now.
     taken = {str(mount.get("destination")) for mount in config.get("mounts") or []}
-    return (*devices.default_device_steps(may_make_nodes=may, taken=taken), *asked)
+    usual = devices.default_device_steps(
+        may_make_nodes=may, taken=taken, has_kcore=situation.has_kcore
+    )
+    return (*usual, *asked)
+
+
+def _seal_dev(config: dict[str, Any]) -> tuple[s.Step, ...]:
+    """A /dev of its own that is to be read-only is so when all is made in it."""
+    if not _has_option(config, "/dev", "ro") or _is_bound(config, "/dev"):
+        return ()
+    return (s.SetAttr(target="/dev", flags=("ro",), why="asked for, and now all is in it"),)
+
+
+_PROPAGATIONS = frozenset(
+    r + word for word in ("shared", "slave", "private", "unbindable") for r in ("", "r")
+)
+
+
+def _root_propagation(linux: dict[str, Any]) -> tuple[s.Step, ...]:
+    """``rootfsPropagation``.  What is mounted on the host in its root reaches a container's, until
+    this is said; a shared one shares with its own descendants, not with the host.
+    """
+    word = linux.get("rootfsPropagation")
+    if not word:
+        return ()
+    if word not in _PROPAGATIONS:
+        raise SpecError(f"not a propagation: {word!r}", pointer="/linux/rootfsPropagation")
+    if word in ("slave", "rslave"):
+        return ()  # so it is by now, and a second time would cut it off
+    # Once entered: a root that is shared cannot be pivoted to (pivot_root(2)).
+    return (s.SetPropagation(target="/", propagation=word, why="asked for"),)
 
 
 def _is_bound(config: dict[str, Any], target: str) -> bool:
@@ -142,8 +175,12 @@ def _is_bound(config: dict[str, Any], target: str) -> bool:
 
 def _is_nodev(config: dict[str, Any], target: str) -> bool:
     """Whether device nodes on the config's mount at *target* do not work."""
+    return _has_option(config, target, "nodev")
+
+
+def _has_option(config: dict[str, Any], target: str, option: str) -> bool:
     mounts = (m for m in config.get("mounts") or [] if m.get("destination") == target)
-    return any("nodev" in (m.get("options") or []) for m in mounts)
+    return any(option in (m.get("options") or []) for m in mounts)
 
 
 def _terminal(process: dict[str, Any], situation: Situation) -> tuple[s.Step, ...]:

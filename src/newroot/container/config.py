@@ -11,6 +11,7 @@ import os
 from newroot.container import defaults
 from newroot.errors import UsageError
 from newroot.linux import capabilities
+from newroot.rootfs.mount_steps import THROWAWAY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -210,9 +211,21 @@ def oci_mount(mount: Mount, source: str | None, *, nodev: bool) -> dict[str, Any
         options.append(mount.propagation or "rprivate")
     elif mount.propagation:
         options.append(mount.propagation)
+    if mount.type == "overlay":
+        options = _overlay_options(str(source), options)
     return {
         "destination": os.path.normpath(mount.target),
         "type": "bind" if mount.type == "volume" else mount.type,
         "source": source or mount.type,
         "options": options,
     }
+
+
+def _overlay_options(top: str, options: list[str]) -> list[str]:
+    """One lowerdir for all, as mount(8) has it; what is written is forgotten without an upper."""
+    lower = [top, *(o.partition("=")[2] for o in options if o.startswith("lowerdir="))]
+    escaped = (path.replace("\\", "\\\\").replace(":", "\\:") for path in lower)
+    others = [o for o in options if not o.startswith("lowerdir=")]
+    if not any(o.startswith("upperdir=") for o in options):
+        others.append(THROWAWAY)
+    return ["lowerdir=" + ":".join(escaped), *others]

@@ -108,6 +108,7 @@ def _draw(
             cgroups=view_of(None, detect()),
             seccomp=seccomp,
             may_make_nodes=os.geteuid() == 0 and not user,
+            has_kcore=os.path.exists("/proc/kcore"),
             id_maps=dict.fromkeys(wanted(config), "USER_NAMESPACE"),
             **known,
         ),

@@ -127,6 +127,7 @@ class Starter:
         self._blueprints: dict[tuple[object, ...], tuple[Settings, Blueprint]] = {}
         self._cgroups: CgroupHost | None = None
         self._may_make_nodes = os.geteuid() == 0
+        self._has_kcore = os.path.exists("/proc/kcore")
 
     def explain(self, settings: Settings, source: Source) -> Plan:
         """The plan of a start that does not take place."""
@@ -390,6 +391,7 @@ class Starter:
             init=settings.init,
             terminal_size=parts.terminal_size,
             may_make_nodes=self._may_make_nodes and parts.ids is None,
+            has_kcore=self._has_kcore,
             id_maps=parts.id_maps,
         )
         plan = compile(config, root, situation)

@@ -116,6 +116,20 @@ set_attributes (struct run *run, int mount, const struct step *step)
                        step->flags & PROPAGATION_RECURSIVE);
 }
 
+/* Whoever mounts over a directory of the image means one that is as open to others. */
+static void
+take_mode (struct run *run, const struct step *step, char **options)
+{
+  struct statx stat;
+  int there CLEANUP_FD = open_target (run, step, text_of (step, step->b), NO_KIND);
+  if (there < 0 || sys (__NR_statx, there, "", AT_EMPTY_PATH, STATX_MODE, &stat) < 0)
+    return;
+  while (options[1] != NULL)
+    options++;
+  for (size_t n = length_of (*options); n-- > 5; stat.stx_mode >>= 3)
+    (*options)[n] = (char)('0' + (stat.stx_mode & 7));
+}
+
 /* a: type, b: target, c: options (source among them); x: MOUNT_ATTR_*. */
 int
 step_mount_fs (struct run *run, struct step *step)
@@ -123,6 +137,8 @@ step_mount_fs (struct run *run, struct step *step)
   char **options = list_of (step, step->c);
   if (options == NULL)
     return -EINVAL;
+  if (step->flags & LIKE_TARGET)
+    take_mode (run, step, options);
   int target CLEANUP_FD = open_target (run, step, text_of (step, step->b), DIRECTORY);
   if (target < 0)
     return target;

@@ -53,7 +53,7 @@ open_place (struct run *run, const struct step *step, const char *path, int flag
 static int
 make_one (struct run *run, int parent, const char *name, enum kind kind)
 {
-  long made = kind == FILE ? attempt (run, __NR_mknodat, parent, name, S_IFREG | 0644, 0)
+  long made = kind == FILE ? attempt (run, __NR_mknodat, parent, name, S_IFREG | 0755, 0)
                            : attempt (run, __NR_mkdirat, parent, name, 0755);
   return (int)made;
 }

@@ -109,7 +109,8 @@ enum
   IDMAP_RECURSIVE = 256,       /* ids of the mounts below are mapped too */
   NO_CONSOLE = 512,            /* terminal: there is no /dev/console to be shown as */
   IN_PROC = 1024,              /* mounts: the target may be in a proc */
-  PROC_SOURCE = 2048           /* bind: the source must be in one */
+  PROC_SOURCE = 2048,          /* bind: the source must be in one */
+  LIKE_TARGET = 4096           /* fs: the last option, mode=NNNN, becomes the target's mode */
 };
 
 /* Python -> launcher, one packet with the descriptors beside it: the fixed ones in this

@@ -830,6 +830,15 @@ ROWS: tuple[Row, ...] = (
         proof="open_tree(2)",
     ),
     Row(
+        name="covers-proc",
+        steps=(s.MountFs, s.BindMount),
+        errors=("EXDEV",),
+        cause="it would hide what the kernel says of processes",
+        remedy="bind a proc file system on /proc, and below it only files as /proc/meminfo "
+        "(CVE-2019-16884)",
+        proof="native/mount.c, may_cover; runc, libcontainer/rootfs_linux.go, checkProcMount",
+    ),
+    Row(
         name="ids-not-mapped",
         steps=(s.BindMount,),
         errors=("EINVAL", "EPERM"),

@@ -26,7 +26,7 @@ MOST_STEPS = 1024  #: MAX_STEPS
 
 ON_HOST, MAKE_TARGET, IF_PRESENT, RECURSIVE = 1, 2, 4, 8
 ATTR_RECURSIVE, NO_SYMLINKS, KEEP_GROUPS, PROPAGATION_RECURSIVE = 16, 32, 64, 128
-IDMAP_RECURSIVE, NO_CONSOLE, IN_PROC, PROC_SOURCE = 256, 512, 1024, 2048
+IDMAP_RECURSIVE, NO_CONSOLE, IN_PROC, PROC_SOURCE, LIKE_TARGET = 256, 512, 1024, 2048, 4096
 
 NAMESPACES: dict[str, int] = {
     "mount": k.CLONE_NEWNS,
@@ -125,12 +125,16 @@ def _place(step: Any) -> int:
         | (NO_SYMLINKS if getattr(step, "no_symlinks", False) else 0)
         | (IN_PROC if getattr(step, "in_proc", False) else 0)
         | (PROC_SOURCE if getattr(step, "of_proc", False) else 0)
+        | (LIKE_TARGET if getattr(step, "like_target", False) else 0)
     )
 
 
-def _fs_options(source: str, options: tuple[str, ...], flags: tuple[str, ...]) -> list[str]:
-    """What goes to fsconfig(2); a read-only mount asks it of the file system too, as mount(8)."""
-    return [f"source={source}", *options, *(["ro"] if "ro" in flags else [])]
+def _fs_options(step: s.MountFs, attributes: int) -> list[str]:
+    """What goes to fsconfig(2); a read-only mount asks it of the file system too, as mount(8).
+    Not of a tmpfs, which is nobody else's, and is written to first.
+    """
+    readonly = attributes & k.MOUNT_ATTR_RDONLY and step.type != "tmpfs"
+    return [f"source={step.source}", *step.options, *(["ro"] if readonly else [])]
 
 
 def escape_layer(path: str) -> str:
@@ -184,8 +188,9 @@ def _write_file(step: s.WriteFile, t: _Text) -> bytes:
 
 def _mount_fs(step: s.MountFs, t: _Text) -> bytes:
     a, b = t.string(step.type), t.string(step.target)
-    c = t.list(_fs_options(step.source, step.options, step.flags))
-    return _head(11, t, _place(step), a=a, b=b, c=c, x=attribute_bits(step.flags)[0])
+    attributes = attribute_bits(step.flags)[0]
+    c = t.list(_fs_options(step, attributes))
+    return _head(11, t, _place(step), a=a, b=b, c=c, x=attributes)
 
 
 def _mount_overlay(step: s.MountOverlay, t: _Text) -> bytes:

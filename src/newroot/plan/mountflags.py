@@ -1,7 +1,8 @@
 """The attributes of a mount by their names in mount(8), as mount_setattr(2) takes them.
 
-Each row is (bits to set, bits to clear).  The access-time modes are one field of three bits, so
-choosing one clears the others.
+Each row is (bits to set, bits to clear).  The access-time modes are one field of three bits; its
+words are those of mount(2), where strictatime goes before noatime, and that before relatime,
+which is the default: fs/namespace.c, path_mount.
 """
 
 from __future__ import annotations
@@ -10,6 +11,15 @@ from newroot.errors import UsageError
 from newroot.linux import constants as k
 
 _ATIME = k.MOUNT_ATTR__ATIME
+#: Each turns one of mount(2)'s flags on or off, or means what is the case anyway.
+_ATIME_WORDS: dict[str, tuple[str, bool]] = {
+    "relatime": ("", True),
+    "norelatime": ("", True),
+    "strictatime": ("strict", True),
+    "nostrictatime": ("strict", False),
+    "noatime": ("no", True),
+    "atime": ("no", False),
+}
 
 ATTRIBUTES: dict[str, tuple[int, int]] = {
     "ro": (k.MOUNT_ATTR_RDONLY, 0),
@@ -22,12 +32,7 @@ ATTRIBUTES: dict[str, tuple[int, int]] = {
     "exec": (0, k.MOUNT_ATTR_NOEXEC),
     "nosymfollow": (k.MOUNT_ATTR_NOSYMFOLLOW, 0),
     "symfollow": (0, k.MOUNT_ATTR_NOSYMFOLLOW),
-    "relatime": (k.MOUNT_ATTR_RELATIME, _ATIME),
-    "norelatime": (k.MOUNT_ATTR_STRICTATIME, _ATIME),
-    "strictatime": (k.MOUNT_ATTR_STRICTATIME, _ATIME),
-    "nostrictatime": (k.MOUNT_ATTR_RELATIME, _ATIME),
-    "noatime": (k.MOUNT_ATTR_NOATIME, _ATIME),
-    "atime": (k.MOUNT_ATTR_RELATIME, _ATIME),
+    **dict.fromkeys(_ATIME_WORDS, (0, 0)),
     "nodiratime": (k.MOUNT_ATTR_NODIRATIME, 0),
     "diratime": (0, k.MOUNT_ATTR_NODIRATIME),
 }
@@ -46,12 +51,23 @@ def attribute_bits(flags: tuple[str, ...]) -> tuple[int, int]:
     Raises UsageError for a name that mount(8) does not know as an attribute.
     """
     set_, clear = 0, 0
+    times: dict[str, bool] = {}
     for flag in flags:
         if flag not in ATTRIBUTES:
             raise UsageError(f"unknown mount flag {flag!r}")
+        if flag in _ATIME_WORDS:
+            name, on = _ATIME_WORDS[flag]
+            times[name] = on
+            continue
         bits, off = ATTRIBUTES[flag]
         set_ = (set_ & ~off) | bits
         clear = (clear & ~bits) | off
+    if times:
+        clear |= _ATIME
+        if times.get("strict"):
+            set_ |= k.MOUNT_ATTR_STRICTATIME
+        elif times.get("no"):
+            set_ |= k.MOUNT_ATTR_NOATIME
     return set_, clear
 
 

@@ -124,6 +124,13 @@ def _cuts_off(step: s.Step) -> bool:
 
 _MOUNTS = _is(s.MountFs, s.MountOverlay, s.BindMount, s.Mask, s.MakeReadonly)
 _SWITCHES = _is(s.PivotRoot, s.MoveRoot, s.Chroot)
+
+
+def _says_for_root(step: s.Step) -> bool:
+    """Says how mounts in the root travel, which can be said when it is entered, and then only."""
+    return isinstance(step, s.SetPropagation) and not step.on_host and step.target == "/"
+
+
 _TOUCHES_FILES = _is(
     *(s.MountFs, s.MountOverlay, s.BindMount, s.SetAttr, s.SetPropagation, s.HoldTree),
     *(s.MakeDir, s.WriteFile, s.MakeNode, s.MakeSymlink, s.Mask, s.MakeReadonly, s.UseRoot),
@@ -352,7 +359,7 @@ LAWS: tuple[Law, ...] = (
     Law(
         words="all that has a path is done before the root is entered",
         why="the sources are out of reach afterwards, and what is in reach is the image's",
-        broken=_before(_TOUCHES_FILES, _SWITCHES),
+        broken=_before(lambda step: _TOUCHES_FILES(step) and not _says_for_root(step), _SWITCHES),
     ),
     Law(
         words="the old root is detached directly after the pivot",

@@ -297,8 +297,11 @@ def _write_file(step: s.WriteFile) -> list[str]:
 def _mount_fs(step: s.MountFs) -> list[str]:
     found, target = _place(step)
     made = [f"mkdir -p -- {target}"] if step.make_target else []
-    options = ",".join(step.flags + step.options)
-    given = f" -o {quote(options)}" if options else ""
+    options = quote(",".join(step.flags + step.options))
+    if step.like_target:
+        made.insert(0, f"mode=1777; [ ! -d {target} ] || mode=$(stat -c %a -- {target})")
+        options = quote(",".join(step.flags + step.options[:-1] + ("mode=",))) + '"$mode"'
+    given = f" -o {options}" if step.flags or step.options else ""
     return [*found, *made, f"mount -t {quote(step.type)}{given} -- {quote(step.source)} {target}"]
 
 

@@ -243,6 +243,7 @@ class MountFs(Step):
     make_target: bool = False
     no_symlinks: bool = False  #: refuse a target that a symlink leads to (CVE-2019-19921)
     in_proc: bool = False  #: a target in a proc file system will do (CVE-2019-16884)
+    like_target: bool = False  #: the last option, mode=…, becomes the target's, if it is there
 
     def explain(self) -> str:
         options = ",".join(self.flags + self.options)

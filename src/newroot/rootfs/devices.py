@@ -30,8 +30,13 @@ DEFAULT_LINKS = (
 )
 
 
-def default_device_steps(*, may_make_nodes: bool, taken: set[str]) -> tuple[s.Step, ...]:
-    """The steps for the nodes and links that every container has, but for the paths *taken*."""
+def default_device_steps(
+    *, may_make_nodes: bool, taken: set[str], has_kcore: bool
+) -> tuple[s.Step, ...]:
+    """The steps for the nodes and links that every container has, but for the paths *taken*.
+
+    /dev/core is among them where the kernel has something for it to lead to.
+    """
     return (
         *(
             _default(name, major, minor, may_make_nodes)
@@ -41,6 +46,7 @@ def default_device_steps(*, may_make_nodes: bool, taken: set[str]) -> tuple[s.St
         *(
             s.MakeSymlink(target=f"/dev/{name}", to=to, if_missing=True, why="expected by programs")
             for name, to in DEFAULT_LINKS
+            if has_kcore or name != "core"
         ),
     )
 

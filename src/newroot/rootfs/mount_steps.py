@@ -7,19 +7,30 @@ to the file system.
 
 from __future__ import annotations
 
+import os
+
 from newroot.errors import SpecError, UsageError
 from newroot.plan import steps as s
 from newroot.plan.mountflags import ATTRIBUTES, PROPAGATIONS
 from newroot.record import record
 
-#: Options of a superblock, which fsconfig(2) takes as flags.
-_SUPERBLOCK = frozenset(
-    ("sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand", "iversion", "silent")
-)
+#: Options of a superblock: a bind, which shows one that is there, has no say in them: mount(2).
+_SUPERBLOCK = frozenset(("sync", "dirsync", "lazytime", "mand", "acl", "noacl", "remount"))
 #: The default of each; saying it changes nothing.
-_NOTHING = frozenset(("defaults", "async", "nomand", "noiversion", "nolazytime", "loud"))
+_NOTHING = frozenset(
+    ("defaults", "async", "nomand", "noiversion", "iversion", "nolazytime", "loud", "silent")
+)
 #: File systems that show the kernel's state: where one of these goes, no symlink may lead.
 _KERNEL = frozenset(("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"))
+#: What a container may have in the place of the kernel's: files that tell of the machine, which
+#: lxcfs and its like tell of the container instead.  runc, libcontainer/rootfs_linux.go.
+_IN_PROC = frozenset(
+    "/proc/" + name
+    for name in (
+        *("cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo"),
+        *("net/dev", "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"),
+    )
+)
 _MOST_HELD = 64  #: plan.h, MAX_TREES
 _PROPAGATIONS = frozenset((*PROPAGATIONS, *("r" + name for name in PROPAGATIONS)))
 _RECURSIVE_ATTRIBUTES = {"r" + name: name for name in ATTRIBUTES}
@@ -64,7 +75,13 @@ def hold_steps(mounts: list[dict[str, object]]) -> tuple[s.Step, ...]:
 
 def shared_binds(mounts: list[dict[str, object]]) -> list[dict[str, object]]:
     """The binds with the option ``shared`` or ``rshared``."""
-    return [m for m in mounts if {"shared", "rshared"} & set(_strings(m.get("options")))]
+    found = []
+    for mount in mounts:
+        options = split_options(_strings(mount.get("options")))
+        is_bind = options.bind is not None or mount.get("type") == "bind"
+        if is_bind and options.propagation in ("shared", "rshared"):
+            found.append(mount)
+    return found
 
 
 def _strings(options: object) -> list[str]:
@@ -116,9 +133,7 @@ def mount_steps(
 
     Raises SpecError with *pointer* when the entry is not what the specification allows.
     """
-    target = _text(mount, "destination", pointer)
-    if not target.startswith("/"):
-        raise SpecError(f"not an absolute path: {target!r}", pointer=f"{pointer}/destination")
+    target = destination(mount, pointer)
     options = split_options(_options(mount, pointer))
     type_ = str(mount.get("type") or ("bind" if options.bind else ""))
     source = str(mount.get("source") or type_)
@@ -131,18 +146,43 @@ def mount_steps(
         return _overlay_steps(options, target, pointer, f"{scratch}/{pointer.rsplit('/', 1)[-1]}")
     if not type_:
         raise SpecError("a mount needs a type, or the option bind", pointer=f"{pointer}/type")
+    place_in_proc = _place_in_proc(target)
+    if place_in_proc == "/proc" and type_ != "proc":
+        raise SpecError(
+            f"a mount of {type_} would stand in for what the kernel says of processes",
+            pointer=f"{pointer}/destination",
+        )
+    like_target = type_ == "tmpfs" and not any(o.startswith("mode=") for o in options.data)
     made = s.MountFs(
         type=type_,
         source=source,
         target=target,
-        options=options.data,
+        options=(*options.data, "mode=1777") if like_target else options.data,
+        in_proc=place_in_proc is not None,
+        like_target=like_target,
         # Nothing is below what is new: so these are set before it is put anywhere.
-        flags=options.flags + options.recursive_flags,
+        flags=_at_first(target, options.flags + options.recursive_flags),
         make_target=True,
         no_symlinks=type_ in _KERNEL,
         why=why,
     )
     return (made, *_after(options, target))
+
+
+def destination(mount: dict[str, object], pointer: str) -> str:
+    """Where it goes; a relative path is below ``/``: config.md, Mounts."""
+    return "/" + _text(mount, "destination", pointer).lstrip("/")
+
+
+def _at_first(target: str, flags: tuple[str, ...]) -> tuple[str, ...]:
+    """/dev is written to until all its nodes are made."""
+    return tuple(flag for flag in flags if flag != "ro") if target == "/dev" else flags
+
+
+def _place_in_proc(target: str) -> str | None:
+    """/proc, or one of the files below it that may be hidden; None for any other target."""
+    place = os.path.normpath(target)
+    return place if place == "/proc" or place in _IN_PROC else None
 
 
 def _bind_steps(
@@ -156,9 +196,10 @@ def _bind_steps(
 ) -> tuple[s.Step, ...]:
     if options.idmap and idmap is None:
         raise SpecError(f"the option {options.idmap} without a map", pointer=f"{pointer}/options")
-    if options.data:
-        unknown = options.data[0]
-        raise SpecError(f"a bind mount has no option {unknown!r}", pointer=f"{pointer}/options")
+    unknown = [option for option in options.data if option not in _SUPERBLOCK]
+    if unknown:
+        raise SpecError(f"a bind mount has no option {unknown[0]!r}", pointer=f"{pointer}/options")
+    place_in_proc = _place_in_proc(target)
     bind = s.BindMount(
         source=source if source.startswith("/") else f"{bundle}/{source}",
         target=target,
@@ -170,6 +211,8 @@ def _bind_steps(
         place=place,
         idmap=idmap,
         recursive_idmap=options.idmap == "ridmap",
+        in_proc=place_in_proc is not None,
+        of_proc=place_in_proc == "/proc",
         why="what is bound before the old root goes, stays",
     )
     return (bind,)
@@ -178,16 +221,19 @@ def _bind_steps(
 def _overlay_steps(options: Options, target: str, pointer: str, scratch: str) -> tuple[s.Step, ...]:
     """An overlay of directories of the host, put together aside and then bound.
 
-    Without an upper directory what is written is forgotten with the container.
+    Without an upper directory it is read-only; or, with x-newroot.throwaway, what is written is
+    forgotten with the container.
     """
     layers = _Layers(options.data)
     if not layers.lower:
         raise SpecError("an overlay needs a lowerdir", pointer=f"{pointer}/options")
-    upper, work = layers.upper or f"{scratch}/upper", layers.work or f"{scratch}/work"
-    made = (upper, work) if layers.upper is None else ()
+    upper, work = layers.upper, layers.work
+    if layers.is_throwaway:
+        upper, work = f"{scratch}/upper", f"{scratch}/work"
+    made = (f"{scratch}/mount", *((upper, work) if layers.is_throwaway else ()))
     return (
         s.MakeDir(target=scratch, on_host=True, why="an overlay is put together here"),
-        *(s.MakeDir(target=path, on_host=True) for path in (f"{scratch}/mount", *made)),
+        *(s.MakeDir(target=str(path), on_host=True) for path in made),
         s.MountOverlay(
             lower=layers.lower,
             upper=upper,
@@ -206,16 +252,36 @@ def _overlay_steps(options: Options, target: str, pointer: str, scratch: str) ->
     )
 
 
+THROWAWAY = "x-newroot.throwaway"  #: mount(8): what begins with x- is a comment for programs
+
+
 class _Layers:
-    """An overlay's options, told apart."""
+    """An overlay's options, told apart: Documentation/filesystems/overlayfs.rst."""
 
     def __init__(self, data: tuple[str, ...]) -> None:
-        named = [option.partition("=") for option in data]
-        self.lower = tuple(value for key, _, value in named if key == "lowerdir")
+        named = [option.partition("=") for option in data if option != THROWAWAY]
+        lower = [value for key, _, value in named if key == "lowerdir"]
+        self.lower = tuple(layer for value in lower for layer in _split_layers(value))
         self.upper = next((value for key, _, value in named if key == "upperdir"), None)
         self.work = next((value for key, _, value in named if key == "workdir"), None)
+        self.is_throwaway = THROWAWAY in data and self.upper is None
         mine = ("lowerdir", "upperdir", "workdir")
         self.others = tuple(key + is_ + value for key, is_, value in named if key not in mine)
+
+
+def _split_layers(value: str) -> list[str]:
+    """The paths that colons divide; a backslash takes a colon's meaning away."""
+    layers = [""]
+    escaped = False
+    for char in value:
+        if escaped or char not in "\\:":
+            layers[-1] += char
+            escaped = False
+        elif char == "\\":
+            escaped = True
+        else:
+            layers.append("")
+    return [layer for layer in layers if layer]
 
 
 def _after(options: Options, target: str) -> tuple[s.Step, ...]:
