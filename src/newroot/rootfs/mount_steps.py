@@ -142,16 +142,16 @@ def mount_steps(
         return _bind_steps(options, source, target, pointer, bundle, place, idmap)
     if idmap is not None or options.idmap:
         raise SpecError("only a bind mount has an id map", pointer=f"{pointer}/options")
-    if type_ == "overlay":
-        return _overlay_steps(options, target, pointer, f"{scratch}/{pointer.rsplit('/', 1)[-1]}")
-    if not type_:
-        raise SpecError("a mount needs a type, or the option bind", pointer=f"{pointer}/type")
     place_in_proc = _place_in_proc(target)
     if place_in_proc == "/proc" and type_ != "proc":
         raise SpecError(
             f"a mount of {type_} would stand in for what the kernel says of processes",
             pointer=f"{pointer}/destination",
         )
+    if type_ == "overlay":
+        return _overlay_steps(options, target, pointer, f"{scratch}/{pointer.rsplit('/', 1)[-1]}")
+    if not type_:
+        raise SpecError("a mount needs a type, or the option bind", pointer=f"{pointer}/type")
     like_target = type_ == "tmpfs" and not any(o.startswith("mode=") for o in options.data)
     made = s.MountFs(
         type=type_,

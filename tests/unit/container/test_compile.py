@@ -38,6 +38,8 @@ def _mounts(draw: st.DrawFn) -> dict[str, Any]:
     options = draw(_FLAGS) + draw(_PROPAGATION)
     # Not on /: what is mounted there stands in the root's place, and is sealed as it says.
     target = draw(_TARGETS.filter(lambda path: path != "/"))
+    if target == "/proc" and kind != "bind":
+        kind = "proc"  # another is refused
     mount: dict[str, Any] = {"destination": target, "type": kind, "source": kind}
     if kind == "bind":
         mount["source"] = draw(_PATHS)
