@@ -126,6 +126,7 @@ def draw(bundle: Bundle, around: Circumstances, id_maps: dict[IdMaps, str]) -> P
             bundle=bundle.directory,
             terminal_size=around.terminal_size,
             may_make_nodes=privileged and not inside,
+            has_kcore=os.path.exists("/proc/kcore"),
             privileged=privileged,
             id_maps=id_maps,
             capabilities=held,
