@@ -1,4 +1,4 @@
-"""Debian's docker-registry on loopback, as a test wants it: with users, tokens, TLS; its log."""
+"""Debian's docker-registry on loopback, with users, tokens, TLS if a test wants; and its log."""
 
 from __future__ import annotations
 

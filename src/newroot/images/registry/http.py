@@ -191,9 +191,8 @@ class Http:
                 continue
             if response.status not in _RETRIED or attempt == attempts:
                 return response
-            delay_s = self._retry_after(response)
             response.discard()
-            self.wait(max(delay_s, self.delay_s(attempt)))
+            self.wait(max(self._retry_after(response), self.delay_s(attempt)))
         raise AssertionError("the last attempt returns or raises")
 
     # ── one request ──────────────────────────────────────────────────────────────────────────
@@ -242,7 +241,9 @@ class Http:
         response = Response(raw, url, self._forget)
         with self._lock:
             self._open.add(response)
-        self.check_stopped()
+        if self._stopped.is_set():
+            response.close()
+            raise Stopped
         return response
 
     def _forget(self, response: Response) -> None:
@@ -257,6 +258,11 @@ class Http:
         with self._lock:
             pool = self._pools.get(key)
             if pool is None:
+                if insecure:
+                    import warnings
+
+                    # Whoever allowed it need not be told of it by each connection.
+                    warnings.simplefilter("ignore", lib.InsecureRequestWarning)
                 context = self._context(host, insecure) if parsed.scheme == "https" else None
                 pool = self._pools[key] = _new_pool(proxy, context)
             return pool

@@ -78,7 +78,7 @@ def log_out(registry: str, *, access: Access | None = None) -> bool:
                 )
             forgotten = True
         auths = dict(table_of(document, "auths", path))
-        known = [key for key in (key_of(host), host, f"https://{host}") if key in auths]
+        known = {key_of(host), host, f"https://{host}"} & auths.keys()
         if known:
             for key in known:
                 del auths[key]
