@@ -137,7 +137,9 @@ def _end(container: OciContainer, status: str) -> None:
 
 def _end_cgroup(container: OciContainer) -> None:
     """Nothing of it runs on: in a pid namespace that it shares, somebody may."""
-    if any(map(os.path.isdir, container.cgroups)):
+    # A scope of systemd's can be left as failed when its cgroup is gone.
+    is_scope = container.cgroup_manager == "systemd" and container.cgroups
+    if is_scope or any(map(os.path.isdir, container.cgroups)):
         cgroup = container.cgroup()
         cgroup.kill()
         cgroup.remove()

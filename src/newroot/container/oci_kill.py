@@ -15,33 +15,13 @@ def kill(container: OciContainer, signal: int, *, everything: bool = False) -> N
     Raises WrongStatus for a container that does not run; *everything* may be nothing.
     """
     if everything and container.cgroups:
-        kill_all(container, signal)
+        cgroup = container.cgroup()
+        if signal == SIGKILL:
+            cgroup.kill()  # and wait until the last has gone
+        else:
+            cgroup.signal(signal)
     elif container.status() == STOPPED or not send_signal(
         container.pid, container.start_ticks, signal
     ):
         if not everything:
             raise WrongStatus("container not running", status=STOPPED, wanted="running")
-
-
-def kill_all(container: OciContainer, signal: int) -> None:
-    """Send *signal* to every process in the container's cgroup, frozen or not."""
-    cgroup = container.cgroup()
-    if signal == SIGKILL:
-        cgroup.kill()
-        return
-    import _signal
-    import os
-
-    for pid in cgroup.processes():
-        try:
-            fd = os.pidfd_open(pid)
-        except OSError:
-            continue  # gone
-        try:
-            # The id may have become another's: who is still listed is who we hold.
-            if pid in cgroup.processes():
-                _signal.pidfd_send_signal(fd, signal)
-        except ProcessLookupError:
-            pass
-        finally:
-            os.close(fd)

@@ -133,8 +133,11 @@ class Scope(Cgroup):
         from newroot.isolation.cgroups.systemd_bus import Systemd
 
         self.joined()
-        with Systemd(user=self.user) as systemd:
-            systemd.stop(self.unit)
+        try:
+            with Systemd(user=self.user) as systemd:
+                systemd.stop(self.unit)
+        except UnsupportedError:
+            pass  # no systemd to ask any more: an empty scope it will see by itself
         super().remove(timeout_s=timeout_s)
 
     def _limits(self, resources: dict[str, object], version: int) -> dict[str, Variant]:

@@ -295,5 +295,8 @@ def _integer(text: str | None) -> int:
 
 
 def _listed(directory: str | None, prefix: str) -> list[str]:
-    names = os.listdir(directory) if directory is not None else []
+    try:
+        names = os.listdir(directory) if directory is not None else []
+    except FileNotFoundError:
+        names = []  # the container has just been deleted
     return sorted(name for name in names if name.startswith(prefix))
