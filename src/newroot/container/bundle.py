@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import os
 
+from newroot.container.bundle_config import (
+    environment,
+    has_user_namespace,
+    held_capabilities,
+    warn_of_capabilities,
+)
 from newroot.container.compile import Situation, compile
 from newroot.errors import NotFound
-from newroot.isolation.capabilities import left_out
 from newroot.linux import capabilities
 from newroot.oci.config import read_config
 from newroot.plan import encode
@@ -40,9 +45,7 @@ class Bundle:
 
     @property
     def in_user_namespace(self) -> bool:
-        """Whether one is made or joined."""
-        spaces = (self.config.get("linux") or {}).get("namespaces") or ()
-        return any(space.get("type") == "user" for space in spaces)
+        return has_user_namespace(self.config)
 
     def state(self, container_id: str) -> dict[str, Any]:
         """The container's state, but for its status and its process: runtime.md, State."""
@@ -72,24 +75,9 @@ def as_bundle(directory: str, config: dict[str, Any]) -> Bundle:
     rootfs = os.path.join(directory, config["root"]["path"])
     if not os.path.isdir(rootfs):
         raise NotFound(f"no root filesystem at {rootfs}", hint="root.path in config.json")
-    return Bundle(directory=directory, config=config, rootfs=os.path.realpath(rootfs))
-
-
-def check_host(config: dict[str, Any]) -> None:
-    """Refuse what the config asks for and this host cannot do, before anything is made."""
-    process = config.get("process") or {}
-    if config.get("hooks"):
-        from newroot.container.hooks import check_hooks
-
-        check_hooks(config)
-    if process.get("apparmorProfile") or process.get("selinuxLabel"):
-        from newroot.isolation.labels import check_labels
-
-        check_labels(process)
-    if (config.get("linux") or {}).get("sysctl"):
-        from newroot.isolation.sysctls import check_sysctls
-
-        check_sysctls(config)
+    rootfs = os.path.realpath(rootfs)
+    config["process"]["env"] = environment(config["process"], rootfs)
+    return Bundle(directory=directory, config=config, rootfs=rootfs)
 
 
 @record
@@ -102,6 +90,8 @@ class Circumstances:
     switch: str = "pivot"
     awaits_start: bool = False
     terminal_size: tuple[int, int] = (0, 0)
+    groups: tuple[str, ...] = ()  #: the files to join its class of ``linux.intelRdt`` by
+    keyring: str | None = None  #: see Situation
 
 
 def draw(bundle: Bundle, around: Circumstances, id_maps: dict[IdMaps, str]) -> Plan:
@@ -109,8 +99,6 @@ def draw(bundle: Bundle, around: Circumstances, id_maps: dict[IdMaps, str]) -> P
     from newroot.container.cgroup_view import view_of
 
     inside = bundle.in_user_namespace
-    # In a user namespace of its own it has them all: user_namespaces(7).
-    held = None if inside else capabilities.mask(capabilities.held())
     privileged = os.geteuid() == 0
     # The root is put together where the bundle's hooks look for it.  Not on /, for nobody sees
     # what is mounted there; and not for a user namespace, which begins in the scratch directory.
@@ -120,7 +108,8 @@ def draw(bundle: Bundle, around: Circumstances, id_maps: dict[IdMaps, str]) -> P
         Root(directory=bundle.rootfs, in_place=in_place, scratch=around.scratch),
         Situation(
             cgroups=view_of(around.cgroup, around.host),
-            cgroup_procs=around.cgroup.procs_paths if around.cgroup else (),
+            cgroup_procs=(*(around.cgroup.procs_paths if around.cgroup else ()), *around.groups),
+            keyring=around.keyring,
             seccomp=seccomp_filter(bundle.config),
             switch=around.switch,  # type: ignore[arg-type]
             bundle=bundle.directory,
@@ -129,7 +118,7 @@ def draw(bundle: Bundle, around: Circumstances, id_maps: dict[IdMaps, str]) -> P
             has_kcore=os.path.exists("/proc/kcore"),
             privileged=privileged,
             id_maps=id_maps,
-            capabilities=held,
+            capabilities=held_capabilities(in_user_namespace=inside),
             awaits_start=around.awaits_start,
             dies_with_parent=not around.awaits_start,
         ),
@@ -150,9 +139,7 @@ def launch(
     spaces = _id_maps(bundle.config, launcher)
     try:
         plan = draw(bundle, around, spaces.paths if spaces is not None else {})
-        held = None if bundle.in_user_namespace else capabilities.mask(capabilities.held())
-        for name in left_out(bundle.config["process"].get("capabilities"), held):
-            warn(f"the capability {name} cannot be given")
+        warn_of_capabilities(bundle.config["process"], warn, inside=bundle.in_user_namespace)
         if bundle.in_user_namespace:
             from newroot.isolation.user_namespace import launch_in
 

@@ -220,6 +220,9 @@ def _system(
     config: dict[str, Any], linux: dict[str, Any], spaces: dict[str, str | None]
 ) -> tuple[s.Step, ...]:
     steps: list[s.Step] = []
+    for key in ("hostname", "domainname"):
+        if config.get(key) and "uts" not in spaces:
+            raise SpecError("there is no uts namespace to set it in", pointer=f"/{key}")
     if config.get("hostname"):
         steps.append(s.SetHostname(hostname=config["hostname"], why="its own name, in its own uts"))
     if config.get("domainname"):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from newroot.container.settings import Mount, Settings
     from newroot.isolation.users import User
 
-OCI_VERSION = "1.2.0"
+OCI_VERSION = "1.3.0"
 DEFAULT_STOP_SIGNAL = "SIGTERM"
 
 _UNLIMITED = 2**64 - 1  # RLIM_INFINITY; a user says -1

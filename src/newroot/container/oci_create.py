@@ -45,6 +45,7 @@ class Wishes:
     cgroup_manager: str = "cgroupfs"
     rootless: str = "auto"
     no_pivot: bool = False
+    new_keyring: bool = True
     pid_file: str | None = None
     console_socket: str | None = None
     passed: tuple[int, ...] = ()  #: descriptors that the command gets as 3, 4, …
@@ -76,17 +77,19 @@ class Making:
             rootfs=bundle.rootfs,
             annotations=bundle.config.get("annotations") or {},
             no_pivot=wishes.no_pivot,
+            new_keyring=wishes.new_keyring,
             cgroup_manager=wishes.cgroup_manager,
         )
         self._fd = _take_directory(root, directory)
 
     def prepare(self, *, awaits_start: bool) -> Circumstances:
         """Write down what there will be, then make what the plan needs."""
+        from newroot.container.bundle_config import check_host, keyring, make_resource_group
         from newroot.container.oci_cgroup import is_rootless, make_cgroup, place_cgroup
         from newroot.isolation.cgroups.detect import detect
         from newroot.oci import json
 
-        bundles.check_host(self.bundle.config)
+        check_host(self.bundle.config)
         host = detect()
         config, wishes = self.bundle.config, self.wishes
         rootless = is_rootless(wishes.rootless)
@@ -103,6 +106,7 @@ class Making:
         self.cgroup = make_cgroup(placed, config, self.container.id, host, rootless=rootless)
         if self.cgroup is None:
             self._note(cgroup_path=None, cgroups=())
+        groups = make_resource_group(config, self.container.id)
         return bundles.Circumstances(
             scratch=self.container.scratch,
             cgroup=self.cgroup,
@@ -110,6 +114,8 @@ class Making:
             switch="move" if wishes.no_pivot else "pivot",
             awaits_start=awaits_start,
             terminal_size=wishes.terminal_size,
+            groups=groups,
+            keyring=keyring(self.container.id, wanted=wishes.new_keyring),
         )
 
     def _note(self, **changes: Any) -> None:
@@ -156,6 +162,7 @@ class Making:
 
     def remove(self) -> None:
         """Take away the cgroup and the files of a container whose process is dead."""
+        from newroot.container.bundle_config import remove_resource_group
         from newroot.container.oci_delete import remove_files
 
         try:
@@ -163,6 +170,7 @@ class Making:
                 self.cgroup.joined()
                 self.cgroup.kill()
                 self.cgroup.remove()
+            remove_resource_group(self.bundle.config, self.container.id)
         finally:
             remove_files(self.container.directory)
 

@@ -99,6 +99,10 @@ def _remove(container: OciContainer, warn: Callable[[str], None]) -> None:
     except (OSError, ValueError):  # half-made, or half-removed
         config = {}
     _end_cgroup(container)
+    if (config.get("linux") or {}).get("intelRdt"):
+        from newroot.container.bundle_config import remove_resource_group
+
+        remove_resource_group(config, container.id)
     remove_files(container.directory)
     if config.get("hooks"):
         from newroot.container.bundle import Bundle

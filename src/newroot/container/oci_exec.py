@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from newroot.container.bundle_config import environment, keyring
 from newroot.container.compile import command
 from newroot.container.oci_state import PAUSED, STOPPED, OciContainer
 from newroot.container.parent import Parent
@@ -55,6 +56,7 @@ def execute(
     try:
         pidfd = _open(container, ignore_paused=wishes.ignore_paused)
         try:
+            process = {**process, "env": environment(process, container.rootfs)}
             config = {**container.config(), "process": process}
             plan = draw(container, config, wishes)
             launch = launcher.launch(
@@ -66,6 +68,7 @@ def execute(
         for fd in stdio.theirs:
             os.close(fd)
     state = {"ociVersion": container.oci_version, "id": container.id, "bundle": container.bundle}
+    state["status"] = "running"
     parent = Parent(config | {"hooks": None}, plan, state)
     return Process(
         launch,
@@ -105,7 +108,8 @@ def _stopped() -> WrongStatus:
 
 def draw(container: OciContainer, config: dict[str, Any], wishes: ExecWishes) -> s.Plan:
     """The plan of a process in a container that was made of *config*."""
-    from newroot.container.bundle import check_host, seccomp_filter
+    from newroot.container.bundle import seccomp_filter
+    from newroot.container.bundle_config import check_host, held_capabilities
     from newroot.isolation.identity import identity_steps
 
     process, linux = config["process"], config.get("linux") or {}
@@ -114,11 +118,15 @@ def draw(container: OciContainer, config: dict[str, Any], wishes: ExecWishes) ->
     check_host({"process": process})
     kinds = namespaces.kinds(linux.get("namespaces") or [])
     identity = identity_steps(
-        process, seccomp_filter(config), dies_with_parent=wishes.dies_with_parent
+        process,
+        seccomp_filter(config),
+        dies_with_parent=wishes.dies_with_parent,
+        available=held_capabilities(in_user_namespace="user" in kinds),
     )
-    tuning, affinity = _tuning(process)
+    tuning, initial, final = _tuning(process)
     return s.Plan(
         steps=(
+            *initial,
             *_join_cgroups(container, wishes.sub_cgroups),
             *(step for step in (*tuning, *identity) if isinstance(step, _BEFORE)),
             s.JoinProcess(
@@ -128,8 +136,9 @@ def draw(container: OciContainer, config: dict[str, Any], wishes: ExecWishes) ->
             ),
             s.Birth(why="its process id is one of the container's"),
             s.NewSession(why="no terminal of the caller's is within reach: ioctl_tty(2)"),
+            *final,
             *_terminal(process, wishes),
-            *affinity,
+            *_keyring(container),
             *(step for step in (*tuning, *identity) if not isinstance(step, _BEFORE)),
             command(process),
         )
@@ -177,11 +186,22 @@ def _terminal(process: dict[str, Any], wishes: ExecWishes) -> tuple[s.Step, ...]
     )
 
 
-def _tuning(process: dict[str, Any]) -> tuple[tuple[s.Step, ...], tuple[s.Step, ...]]:
+def _keyring(container: OciContainer) -> tuple[s.Step, ...]:
+    """The container's own, by its name: keyctl(2), KEYCTL_JOIN_SESSION_KEYRING."""
+    name = keyring(container.id, wanted=container.new_keyring)
+    return (s.NewKeyring(name=name, why="the container's"),) if name else ()
+
+
+def _tuning(process: dict[str, Any]) -> tuple[tuple[s.Step, ...], ...]:
+    """What few processes ask for; and the processors to begin on, and to end up on."""
     asked = ("scheduler", "ioPriority", "apparmorProfile", "selinuxLabel", "execCPUAffinity")
     if not any(map(process.get, asked)):
-        return (), ()
+        return (), (), ()
     from newroot.isolation.labels import label_steps
     from newroot.isolation.tuning import affinity_steps, tuning_steps
 
-    return (*tuning_steps(process, {}), *label_steps(process)), affinity_steps(process, "final")
+    return (
+        (*tuning_steps(process, {}), *label_steps(process)),
+        affinity_steps(process, "initial"),
+        affinity_steps(process, "final"),
+    )

@@ -79,6 +79,7 @@ class _Talk:
 
 def _parent_of(container: OciContainer) -> Parent:
     from newroot.container.bundle import Circumstances, as_bundle, draw_again
+    from newroot.container.bundle_config import keyring, resource_group
     from newroot.container.parent import Parent
     from newroot.isolation.cgroups.detect import detect
 
@@ -89,6 +90,8 @@ def _parent_of(container: OciContainer) -> Parent:
         host=detect(),
         switch="move" if container.no_pivot else "pivot",
         awaits_start=True,
+        groups=resource_group(bundle.config, container.id),
+        keyring=keyring(container.id, wanted=container.new_keyring),
     )
     return Parent(bundle.config, draw_again(bundle, around, 1), bundle.state(container.id))
 

@@ -56,6 +56,7 @@ class OciContainer:
     cgroup_user: bool = False  #: whether it was the user's systemd that made it
     cgroups: tuple[str, ...] = ()  #: its directory in each hierarchy
     no_pivot: bool = False  #: its root was moved: --no-pivot
+    new_keyring: bool = True  #: it has a session keyring of its own
 
     @property
     def socket(self) -> str:
@@ -168,6 +169,7 @@ def save(container: OciContainer) -> None:
         "cgroupUser": container.cgroup_user,
         "cgroups": list(container.cgroups),
         "noPivot": container.no_pivot,
+        "newKeyring": container.new_keyring,
     }
     path = f"{container.directory}/state.json"
     with open(f"{path}.new", "w", encoding="utf-8") as file:
@@ -192,6 +194,7 @@ def _from_state(directory: str, values: dict[str, Any]) -> OciContainer:
         cgroup_user=values.get("cgroupUser", False),
         cgroups=tuple(values.get("cgroups", ())),
         no_pivot=values.get("noPivot", False),
+        new_keyring=values.get("newKeyring", True),
     )
 
 

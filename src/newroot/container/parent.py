@@ -94,7 +94,7 @@ class Parent:
         from newroot.linux.pidfds import take_descriptor
 
         listener = take_descriptor(launch.pidfd, report.error)
-        state = {**self.state, "status": "creating", "pid": launch.pid}
+        state = {"status": "creating", **self.state, "pid": launch.pid}
         try:
             send_listener(self._config["linux"]["seccomp"], listener, launch.pid, state)
         finally:

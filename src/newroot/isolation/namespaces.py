@@ -8,8 +8,13 @@ joined, and whoever joins a pid namespace stays outside; see steps.Birth.
 
 from __future__ import annotations
 
+import fcntl
+import os
+
 from newroot.errors import SpecError
+from newroot.linux.constants import NS_GET_NSTYPE
 from newroot.plan import steps as s
+from newroot.plan.encode import NAMESPACES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +47,30 @@ def kinds(namespaces: list[dict[str, str]]) -> dict[str, str | None]:
 def kernel_name(kind: str) -> str:
     """What the kernel calls a *kind* of namespace."""
     return _KERNEL_NAME.get(kind, kind)
+
+
+def check_paths(namespaces: list[dict[str, str]]) -> None:
+    """Raise SpecError for a path that leads to no namespace, or to one of another kind.
+
+    The kernel would say EINVAL, and not of which.
+    """
+    for index, namespace in enumerate(namespaces):
+        kind, path = namespace.get("type", ""), namespace.get("path")
+        if not path:
+            continue
+        pointer = f"/linux/namespaces/{index}/path"
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise SpecError(f"open {path}: {error.strerror}", pointer=pointer) from error
+        try:
+            found = fcntl.ioctl(fd, NS_GET_NSTYPE)
+        except OSError:
+            raise SpecError(f"{path} is no {kind} namespace", pointer=pointer) from None
+        finally:
+            os.close(fd)
+        if found != NAMESPACES[_KERNEL_NAME.get(kind, kind)]:
+            raise SpecError(f"{path} is no {kind} namespace", pointer=pointer)
 
 
 def born_in(found: dict[str, str | None], *, privileged: bool = True) -> tuple[s.Step, ...]:

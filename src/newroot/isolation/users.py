@@ -66,6 +66,11 @@ def resolve(spec: str, read: Read, *, additional: Iterable[str] = ()) -> User:
     )
 
 
+def home_of(uid: int, read: Read) -> str:
+    """The home directory of *uid*: ``/`` for one without an entry.  Any id will do."""
+    return _find_user(str(uid), read).home if 0 <= uid <= MAX_ID else "/"
+
+
 def _find_user(text: str, read: Read) -> User:
     wanted = _number(text)
     name = os.fsencode(text)

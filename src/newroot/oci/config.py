@@ -95,6 +95,9 @@ SHAPE: dict[str, Any] = {
     },
 }
 
+#: What is accepted: a config of any 1.x can be read (config.md, Specification version).
+OCI_VERSION_MIN, OCI_VERSION_MAX = "1.0.0", "1.3.0"
+
 _WORDS = {str: "a string", int: "a number", bool: "true or false", dict: "an object"}
 
 

@@ -141,7 +141,8 @@ class JoinCgroup(Step):
     procs: str  #: the cgroup.procs file
 
     def explain(self) -> str:
-        return f"join the cgroup {self.procs.removesuffix('/cgroup.procs')}"
+        kind = "cgroup" if self.procs.endswith("/cgroup.procs") else "resource group"
+        return f"join the {kind} {self.procs.rpartition('/')[0]}"
 
 
 @record

@@ -58,6 +58,13 @@ class Options:
     data: tuple[str, ...] = ()
 
 
+def option_names() -> tuple[str, ...]:
+    """Every option that does not belong to a file system: what ``features`` tells of."""
+    ways = {"bind", "rbind", "idmap", "ridmap"}
+    flags = {*ATTRIBUTES, *_RECURSIVE_ATTRIBUTES, *_PROPAGATIONS}
+    return tuple(sorted({*ways, *flags, *_SUPERBLOCK, *_NOTHING}))
+
+
 def hold_steps(mounts: list[dict[str, object]]) -> tuple[s.Step, ...]:
     """What must be done before any mount is made a slave of the host's: hold the shared binds."""
     if len(shared_binds(mounts)) > _MOST_HELD:

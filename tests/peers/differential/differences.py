@@ -157,11 +157,9 @@ DELIBERATE = (
 PENDING = tuple(
     Difference(cases.split()[0], facts, why=f"pending: {owner}", cases=cases, peer=peer)
     for owner, facts, cases in (
-        ("process", "keyring", EVERYWHERE),
         ("cgroups", "cgroup", EVERYWHERE),
         ("cgroups", "outcome", "cgroups-path-with-dots"),
         ("mounts", "dev//dev/core probes/list:/dev left/dev/core", EVERYWHERE),
-        ("process", "env", "args-* env-*"),
         (
             "mounts",
             "*",

@@ -30,7 +30,7 @@ FLAGS = (
     CONSOLE_SOCKET,
     PID_FILE,
     Flag(name="no-pivot", help="Move the root instead: for a host in an initramfs"),
-    Flag(name="no-new-keyring", help="Leave it in our session keyring; newroot always does"),
+    Flag(name="no-new-keyring", help="Leave it in our session keyring"),
     PRESERVE_FDS,
 )
 
@@ -62,6 +62,7 @@ def read(parsed: Parsed, context: OciContext, *, detach: bool) -> tuple[str, Bun
             cgroup_manager=context.cgroup_manager,
             rootless=context.rootless,
             no_pivot=parsed.is_set("no_pivot"),
+            new_keyring=not parsed.is_set("no_new_keyring"),
             pid_file=parsed.text("pid_file"),
             console_socket=parsed.text("console_socket"),
             passed=tuple(range(3, 3 + count)),
