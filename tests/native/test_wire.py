@@ -232,6 +232,7 @@ SAMPLES: tuple[s.Step, ...] = (
     s.JoinProcess(namespaces=("mount",), pid=1),
     s.Birth(namespaces=("pid",)),
     s.AwaitStart(paths=("/nowhere/a",)),
+    s.NewKeyring(name="k"),
 )
 
 
@@ -384,7 +385,7 @@ def test_a_plan_may_have_as_many_steps_as_c_takes_and_no_more(plan_c: ctypes.CDL
 def test_a_step_without_a_text_that_it_needs_is_refused(plan_c: ctypes.CDLL, step: s.Step) -> None:
     sent = bytearray(encode.encode(s.Plan(steps=(step,))))
     head = encode.STEP_HEAD.unpack_from(sent, encode.PLAN_HEAD.size)
-    optional = {(s.MountOverlay, 5), (s.SetUser, 3), (s.SetCapabilities, 3)}
+    optional = {(s.MountOverlay, 5), (s.SetUser, 3), (s.SetCapabilities, 3), (s.NewKeyring, 3)}
     for field in (3, 4, 5):
         if not head[field] or (type(step), field) in optional:
             continue

@@ -5,14 +5,18 @@ The image's files are shared, for making it takes longer than most tests.
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from newroot.engine import Engine
+from newroot.testing import tiny_root
 from newroot.testing.needs import require
 
 
@@ -44,6 +48,60 @@ def engine(root: Path) -> Iterator[Engine]:
     """An engine on *root*."""
     with Engine(root) as engine:
         yield engine
+
+
+class Bundle:
+    """An OCI bundle with busybox in it, whose *config* a test changes and runs."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        tiny_root(directory / "rootfs")
+        caps = ["CAP_KILL", "CAP_CHOWN", "CAP_NET_ADMIN"]
+        self.config: dict[str, Any] = {
+            "ociVersion": "1.3.0",
+            "process": {
+                "user": {"uid": 0, "gid": 0},
+                "args": ["true"],
+                "env": ["PATH=/bin"],
+                "cwd": "/",
+                "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), caps),
+            },
+            "root": {"path": "rootfs"},
+            "mounts": [
+                {"destination": "/proc", "type": "proc", "source": "proc"},
+                {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+            ],
+            "linux": {
+                "namespaces": [{"type": k} for k in ("pid", "network", "ipc", "uts", "mount")]
+            },
+        }
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Start *command*, or the config's, by ``newroot-oci run``."""
+        if command:
+            self.config["process"]["args"] = list(command)
+        (self.directory / "config.json").write_text(json.dumps(self.config))
+        program = os.path.join(sysconfig.get_path("scripts"), "newroot-oci")
+        words = ["--root", str(self.directory / "state"), "run", "--bundle", str(self.directory)]
+        return subprocess.Popen(
+            [program, *words, "case"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *command: str) -> tuple[int, str, str]:
+        """Run *command* to its end: its exit code, what it wrote, and what went wrong."""
+        with self.start(*command) as process:
+            output, errors = process.communicate(timeout=60)
+        return process.returncode, output, errors
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    require("root", "busybox")
+    return Bundle(tmp_path)
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ class Situation:
     id_maps: dict[IdMaps, str] = {}  # noqa: RUF012  # a user namespace for each; never changed
     capabilities: int | None = None  #: those that there are to give, a mask; None: all
     privileged: bool = True  #: the caller has rights outside of the user namespaces to be joined
+    keyring: str | None = None  #: the name of its session keyring; "": the caller's is kept
     awaits_start: bool = False  #: be created only: steps.AwaitStart
 
 
@@ -76,6 +77,7 @@ def compile(config: dict[str, Any], root: Root, situation: Situation) -> s.Plan:
         *_read_only_root(config),
         *roots.enter(root, situation.switch),
         *_root_propagation(linux),
+        *_keyring(situation),
         *_tuning(process, linux),
         *_identity(config, process, situation),
         *((s.Reap(why="pid 1 collects orphans and passes signals on"),) if situation.init else ()),
@@ -255,6 +257,12 @@ def _hooks(config: dict[str, Any], *points: str) -> tuple[s.Step, ...]:
     if points == ("startContainer",):
         return container_hook_steps(config, *points)
     return (*runtime_hook_steps(config), *container_hook_steps(config, "createContainer"))
+
+
+def _keyring(situation: Situation) -> tuple[s.Step, ...]:
+    if situation.keyring == "":
+        return ()
+    return (s.NewKeyring(name=situation.keyring, why="nobody's keys but its own"),)
 
 
 def _tuning(process: dict[str, Any], linux: dict[str, Any]) -> tuple[s.Step, ...]:

@@ -45,6 +45,7 @@ def identity_steps(
             for number, soft, hard in limits.from_oci(process.get("rlimits"))
         ),
         s.SetBounding(keep=sets.bounding, why="no program can ever get the others back"),
+        *_early_cwd_step(process),
         user_step(process.get("user") or {}),
         s.SetCapabilities(
             effective=sets.effective | lent,
@@ -90,6 +91,14 @@ def _oom_score(process: dict[str, Any]) -> tuple[s.Step, ...]:
 
 def _death_step() -> tuple[s.Step, ...]:
     return (s.DieWithParent(why="no orphan is left, however its owner ends"),)
+
+
+def _early_cwd_step(process: dict[str, Any]) -> tuple[s.Step, ...]:
+    """Docker's users may start in a directory that they may not enter: runc, finalizeNamespace."""
+    cwd = process["cwd"]
+    if cwd == "/" or not (process.get("user") or {}).get("uid"):
+        return ()
+    return (s.SetCwd(path=cwd, before_user=True, why="its user may not be let in"),)
 
 
 def _cwd_step(process: dict[str, Any]) -> tuple[s.Step, ...]:

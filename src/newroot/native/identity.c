@@ -6,6 +6,7 @@
 #include <linux/bpf_common.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/keyctl.h>
 #include <linux/limits.h>
 #include <linux/prctl.h>
 #include <linux/seccomp.h>
@@ -88,6 +89,21 @@ step_set_capabilities (struct run *run, struct step *step)
   return raise_ambient (run, ambient);
 }
 
+/* A session keyring of its own, in which nothing is of the caller's: keyctl(2).  a: its name,
+ * or none.  An outer filter may forbid keyrings, to the command as well then. */
+int
+step_new_keyring (struct run *run, struct step *step)
+{
+  /* As the kernel makes it, and searchable by the user too, as runc's: include/linux/key.h. */
+  const unsigned permissions = 0x3f1b0000;
+  long key = attempt (run, __NR_keyctl, KEYCTL_JOIN_SESSION_KEYRING, text_of (step, step->a));
+  if (key == -ENOSYS || key == -EPERM)
+    return 0;
+  if (key < 0 || step->a == 0)
+    return key < 0 ? (int)key : 0;
+  return (int)attempt (run, __NR_keyctl, KEYCTL_SETPERM, key, permissions);
+}
+
 int
 step_set_no_new_privs (struct run *run, struct step *step)
 {
@@ -112,12 +128,20 @@ step_load_seccomp (struct run *run, struct step *step)
   return done > 0 ? ask_parent (run, done) : done;
 }
 
-/* a: a directory of the new root; with MAKE_TARGET it is made by an earlier step. */
+/* a: a directory of the new root.  With IF_PRESENT, before the user changes: who may not go
+ * there will try as the user, and who has gone is there. */
 int
 step_set_cwd (struct run *run, struct step *step)
 {
   char place[PATH_MAX];
+  if (run->is_there)
+    return 0;
   long done = attempt (run, __NR_chdir, text_of (step, step->a));
+  if (step->flags & IF_PRESENT)
+    {
+      run->is_there = done >= 0;
+      done = done == -EACCES ? 0 : done;
+    }
   /* A directory outside the root is "(unreachable)…": getcwd(2), CVE-2024-21626. */
   if (done >= 0 && sys (__NR_getcwd, place, sizeof place) >= 0 && place[0] != '/')
     return -EXDEV;

@@ -22,6 +22,7 @@ struct run
   int owned;            /* how many those are */
   int root;             /* the new root, O_PATH; -1 before STEP_USE_ROOT */
   int passed;           /* descriptors 3 … 3+passed-1 belong to the command */
+  int is_there;         /* in its working directory, which the user might not enter */
   int closed;           /* whether exec will close what the command was not given */
   int null;             /* the host's /dev/null, O_PATH; -1 before the first mask */
   int empty;            /* an empty read-only tmpfs; -1 before the first masked directory */

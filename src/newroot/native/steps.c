@@ -62,6 +62,7 @@ static step_function *const functions[STEP_COUNT] = {
   [STEP_JOIN_PROCESS] = step_join_process,
   [STEP_BIRTH] = step_birth,
   [STEP_AWAIT_START] = step_await_start,
+  [STEP_NEW_KEYRING] = step_new_keyring,
 };
 
 /* What each step took, in nanoseconds; behind a struct report on the wire. */

@@ -52,6 +52,7 @@ int step_set_rlimit (struct run *run, struct step *step);
 int step_set_bounding (struct run *run, struct step *step);
 int step_set_user (struct run *run, struct step *step);
 int step_set_capabilities (struct run *run, struct step *step);
+int step_new_keyring (struct run *run, struct step *step);
 int step_set_no_new_privs (struct run *run, struct step *step);
 int step_load_seccomp (struct run *run, struct step *step);
 int step_set_cwd (struct run *run, struct step *step);

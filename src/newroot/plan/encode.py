@@ -378,7 +378,9 @@ ENCODERS: dict[type[s.Step], Encoder] = {
     s.SetCapabilities: _set_capabilities,
     s.SetNoNewPrivs: lambda step, t: _head(34, t),
     s.LoadSeccomp: _load_seccomp,
-    s.SetCwd: lambda step, t: _head(36, t, a=t.string(step.path)),
+    s.SetCwd: lambda step, t: _head(
+        36, t, IF_PRESENT if step.before_user else 0, a=t.string(step.path)
+    ),
     s.Reap: lambda step, t: _head(37, t),
     s.Exec: _exec,
     s.HoldTree: lambda step, t: _head(39, t, _place(step), a=t.string(step.source), x=step.place),
@@ -394,6 +396,7 @@ ENCODERS: dict[type[s.Step], Encoder] = {
     s.JoinProcess: lambda step, t: _head(49, t, d=step.fd, x=clone_flags(step.namespaces)),
     s.Birth: lambda step, t: _head(50, t, x=clone_flags(step.namespaces)),
     s.AwaitStart: lambda step, t: _head(51, t, a=t.list(step.paths), d=step.listener),
+    s.NewKeyring: lambda step, t: _head(52, t, a=t.string(step.name) if step.name else 0),
 }
 
 

@@ -106,6 +106,10 @@ def _runs_hook(step: s.Step, *, on_host: bool) -> bool:
     return isinstance(step, s.RunHook) and step.on_host == on_host
 
 
+def _goes_as_user(step: s.Step) -> bool:
+    return isinstance(step, s.SetCwd) and not step.before_user
+
+
 def _seals_root(step: s.Step) -> bool:
     """Not so what is mounted at / itself: that has its mounts below it made read-only."""
     return (
@@ -442,7 +446,7 @@ LAWS: tuple[Law, ...] = (
         why="one from before leads out of the root: CVE-2024-21626",
         broken=lambda steps: [
             *_before(_SWITCHES, _is(s.SetCwd))(steps),
-            *_before(_is(s.SetUser), _is(s.SetCwd))(steps),
+            *_before(_is(s.SetUser), _goes_as_user)(steps),
         ],
     ),
 )

@@ -651,6 +651,7 @@ _INSIDE_STEPS: dict[type[s.Step], Renderer] = {
     s.SetCapabilities: _set_capabilities,
     s.SetNoNewPrivs: lambda step: ["privileges+=(--no-new-privs)"],
     s.LoadSeccomp: _load_seccomp,
+    s.NewKeyring: lambda step: ["# No tool of util-linux does it; keyctl(1) would."],
     s.SetCwd: lambda step: [f"cwd={quote(step.path)}"],
     s.Reap: _reap,
     s.Exec: _exec,

@@ -600,11 +600,24 @@ class LoadSeccomp(Step):
 
 
 @record
-class SetCwd(Step):
-    path: str
+class NewKeyring(Step):
+    """Have a session keyring of one's own, without the caller's keys: session-keyring(7)."""
+
+    name: str | None = None
 
     def explain(self) -> str:
-        return f"change to the directory {self.path}"
+        return "have a new session keyring" + (f", {self.name}" if self.name else "")
+
+
+@record
+class SetCwd(Step):
+    path: str
+    before_user: bool = False  #: where the user may not go; who may not either tries again as it
+
+    def explain(self) -> str:
+        return f"change to the directory {self.path}" + (
+            " while every way is open" if self.before_user else ""
+        )
 
 
 @record
