@@ -52,7 +52,7 @@ def test_the_page_is_readable_and_says_nothing_on_the_console(
         )
         names = {"shop", "orders-db"}
         words = page.inner_text("body")
-        picture(page, f"page-{width}.png", clip=clip(page, width))
+        picture(page, f"page-{width}.png", full_page=True, clip=clip(page, width))
 
         assert drawings.count() == 5
         assert overflow <= 0

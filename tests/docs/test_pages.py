@@ -24,7 +24,7 @@ import pytest
 from newroot.testing import needs
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs/tutorial").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs/tutorial").rglob("*.md"))]
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PRINTED = re.compile(r"^\s*(?:await )?print\(.*\)  # (.*)$")
 _MARK = "\x01"
@@ -175,3 +175,11 @@ def test_every_block_of_the_page_runs_and_says_what_it_shows(page: Path, tmp_pat
     }
 
     run_page(page, directory, environment)
+
+
+def test_the_chinese_pages_have_the_blocks_of_the_english() -> None:
+    pages = sorted((ROOT / "docs/tutorial/zh").glob("*.md"))
+
+    assert pages
+    for page in pages:
+        assert list(blocks(page)) == list(blocks(page.parent.parent / page.name)), page.name

@@ -54,7 +54,10 @@ def _image_plan(word: str, context: Context) -> Plan:
     from newroot.engine import Engine
 
     with Engine(context.root, run_root=context.run_root) as engine:
-        return engine.plan(Settings(), image=word)
+        said = engine.images.get(word).config.get("config") or {}
+        # An image of a plain tar names no command; what comes before it is the same for all.
+        command = () if said.get("Cmd") or said.get("Entrypoint") else ("sh",)
+        return engine.plan(Settings(command=command), image=word)
 
 
 EXPLAIN = Verb(

@@ -32,6 +32,7 @@ class Row:
     ids: dict[str, int]
     processes: int
     container: bool
+    beside: str = ""  #: the container in whose namespaces it is without being of it
 
 
 def rows_of(census: Census) -> tuple[Row, ...]:
@@ -50,7 +51,13 @@ def rows_of(census: Census) -> tuple[Row, ...]:
     rows = [_row(dict(key), sorted(pids), census, named) for key, pids in groups.items()]
     # What is dead and not yet reaped is in a user namespace only, and says nothing.
     rows = [row for row in rows if len(row.ids) > 3]
-    return tuple(sorted(rows, key=lambda row: (row.label != "host", not row.container, row.label)))
+    return tuple(sorted(rows, key=_place))
+
+
+def _place(row: Row) -> tuple[bool, bool, str, bool, str]:
+    """The host, the containers, each followed by who shares with it, the others."""
+    alone = not row.container and not row.beside
+    return row.label != "host", alone, row.beside or row.label, bool(row.beside), row.label
 
 
 def _row(ids: dict[str, int], pids: list[int], census: Census, named: dict[int, Namespace]) -> Row:
@@ -70,6 +77,7 @@ def _row(ids: dict[str, int], pids: list[int], census: Census, named: dict[int, 
         ids=ids,
         processes=len(pids),
         container=container is not None,
+        beside=inside.label if inside is not None and container is None else "",
     )
 
 
@@ -172,10 +180,12 @@ class _Grid:
             self.drawing.text(x, y + 4, text.strip(), "mid on-own bold")
 
     def join(self, kind: str, middles: list[float]) -> None:
+        """Lines between the cells of one column, below whatever lies between."""
         x = self.x(kind)
         for above, below in pairwise(middles):
             top, bottom = above + self.high / 2, below - self.high / 2
             self.drawing.path(f"M{x:.1f} {top:.1f}V{bottom:.1f}", "share", bottom)
+            self.drawing.lower()
 
 
 def _kept(drawing: Drawing, grid: _Grid, kept: list[Namespace]) -> None:

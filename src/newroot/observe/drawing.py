@@ -131,6 +131,10 @@ class Drawing:
         last = self._parts.pop()
         self._parts.append(f"<g><title>{_text(words)}</title>{last}</g>")
 
+    def lower(self) -> None:
+        """Put what was drawn last below all the rest."""
+        self._parts.insert(0, self._parts.pop())
+
     def wrapped(
         self, x: float, y: float, words: Sequence[str], kind: str = "quiet", *, gap: str = " · "
     ) -> float:
