@@ -138,7 +138,9 @@ def read_auth_file(path: str) -> dict[str, Any]:
 
 def table_of(document: dict[str, Any], key: str, path: str) -> dict[str, Any]:
     """The object at *key* of an auth file, empty when it is missing."""
-    table = document.get(key) or {}
+    table = document.get(key)
+    if table is None:
+        return {}
     if not isinstance(table, dict):
         raise UsageError(f"read {path}: {key} is not an object")
     return table
