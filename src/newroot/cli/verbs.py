@@ -52,6 +52,11 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "image inspect": ("image_facts:INSPECT", "Show what is known of images, as JSON", "Images"),
     "image tree": ("image_facts:TREE", "Draw the layers that images share", "Images"),
     "image prune": ("image_prune:PRUNE", "Remove images that nobody uses", "Images"),
+    "image bootstrap": (
+        "bootstrap:SYSTEM",
+        "Make an image of a distribution's packages",
+        "Images",
+    ),
     "image bootstrap busybox": (
         "bootstrap:BUSYBOX",
         "Make an image of this host's static busybox",
