@@ -5,7 +5,8 @@ BUILD_PACKAGES = gcc libc6-dev python3-venv
 DEMO_PACKAGES = busybox-static util-linux iproute2 procps
 TEST_PACKAGES = $(DEMO_PACKAGES) git clang-format shellcheck binutils file xz-utils zstd strace libcap2-bin iproute2 uidmap chromium fonts-dejavu-core
 PEER_PACKAGES = runc crun bubblewrap podman conmon netavark iptables skopeo umoci buildah \
-	docker-registry openssl docker.io containerd criu
+	docker-registry openssl docker.io containerd criu e2fsprogs \
+	mmdebstrap dnf rpm createrepo-c
 
 PY = .venv/bin/python
 
