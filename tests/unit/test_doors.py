@@ -31,8 +31,9 @@ DOORS: dict[str, set[str]] = {
     "images": {"linux", "oci", "version"},
     "container": {"rootfs", "isolation", "plan", "oci", "linux"},
     "observe": {"linux"},
-    "engine": {"images", "container", "engine_async", "engine_images"},
+    "engine": {"images", "container", "engine_async", "engine_containers", "engine_images"},
     "engine_async": {"container"},  # the engine's other half: asyncio in poll's place
+    "engine_containers": {"container"},  # detached ones, over their whole life
     "engine_images": {"images", "container"},  # its third: a container's files, as images
     "doctor": {"engine"},
     "cli": {"engine", "doctor", "oci", "observe", "version"},
