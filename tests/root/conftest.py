@@ -72,7 +72,8 @@ class Bundle:
                 {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
             ],
             "linux": {
-                "namespaces": [{"type": k} for k in ("pid", "network", "ipc", "uts", "mount")]
+                "namespaces": [{"type": k} for k in ("pid", "network", "ipc", "uts", "mount")],
+                "cgroupsPath": f"/newroot-test-bundle-{os.getpid()}",  # goes with the container
             },
         }
 
