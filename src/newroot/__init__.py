@@ -102,6 +102,8 @@ def __getattr__(name: str) -> Any:
 
     if name == "__version__":
         value = import_module("newroot.version").VERSION
+    elif name == "observe":
+        value = import_module("newroot.observe")  # a room of its own, with names of its own
     elif name in _ROOM_OF:
         value = getattr(import_module(f"newroot.{_ROOM_OF[name]}"), name)
     else:

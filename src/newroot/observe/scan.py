@@ -77,9 +77,14 @@ class Census:
         return next((found for found in self.namespaces if found.id == id), None)
 
 
-def namespaces(**options: object) -> tuple[Namespace, ...]:
+def namespaces(
+    *,
+    known: Mapping[int, EngineContainer] | None = None,
+    states: tuple[str, ...] = (),
+    kept: bool = True,
+) -> tuple[Namespace, ...]:
     """Every namespace on this host that the kernel shows this process; see ``census``."""
-    return census(**options).namespaces  # type: ignore[arg-type]
+    return census(known=known, states=states, kept=kept).namespaces
 
 
 def census(
@@ -95,7 +100,7 @@ def census(
     through, which halves the time.
     """
     scan = _Scan(nsfs.types_here())
-    scan.read_processes()
+    scan.read_processes(descriptors=kept)
     if kept:
         scan.read_mounts()
     relations = scan.relations()
@@ -135,7 +140,7 @@ class _Scan:
 
     # ── processes ────────────────────────────────────────────────────────────────────────────
 
-    def read_processes(self, *, descriptors: bool = True) -> None:
+    def read_processes(self, *, descriptors: bool) -> None:
         links: dict[str, _Key] = {}  # a host has a few namespaces and many links to them
         for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
             about = brief(pid)

@@ -177,3 +177,13 @@ def test_a_mount_is_written_as_findmnt_writes_it() -> None:
 def test_cgroups_are_told_once_for_each_path() -> None:
     assert cgroup_words(("2:cpu:/", "0::/")) == "/"
     assert cgroup_words(("3:pids:/a", "2:cpu,cpuacct:/a", "0::/b")) == "pids,cpu,cpuacct:/a /b"
+
+
+def test_the_package_has_the_room_without_its_being_imported() -> None:
+    import newroot
+
+    observe = newroot.observe  # type: ignore[attr-defined]
+
+    assert {found.type for found in observe.namespaces(kept=False)} >= {"mnt", "pid", "user"}
+    assert [keeper for n in observe.namespaces(kept=False) for keeper in n.kept_by
+            if keeper.kind != "child"] == []  # fmt: skip
