@@ -143,7 +143,9 @@ def launch(
         if bundle.in_user_namespace:
             from newroot.isolation.user_namespace import launch_in
 
-            launched, plan = launch_in(launcher, plan, stdio, own=own, passed=passed)
+            launched, plan = launch_in(
+                launcher, plan, stdio, own=own, passed=passed, kept=around.awaits_start
+            )
         else:
             launched = launcher.launch(
                 encode.encode(plan),
@@ -152,6 +154,7 @@ def launch(
                 own=own,
                 passed=passed,
                 birth=encode.needs_birth(plan),
+                kept=around.awaits_start,  # it is its subreaper's to collect
             )
     except BaseException:
         if spaces is not None:

@@ -60,7 +60,13 @@ def execute(
             config = {**container.config(), "process": process}
             plan = draw(container, config, wishes)
             launch = launcher.launch(
-                encode.encode(plan), 0, stdio.fds, own=(pidfd,), passed=wishes.passed, birth=True
+                encode.encode(plan),
+                0,
+                stdio.fds,
+                own=(pidfd,),
+                passed=wishes.passed,
+                birth=True,
+                kept=not wishes.dies_with_parent,  # how it ends is its subreaper's to hear
             )
         finally:
             os.close(pidfd)
