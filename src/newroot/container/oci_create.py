@@ -216,7 +216,8 @@ def _create(making: Making, stdio: Stdio) -> None:
         launch, plan, parent = making.hand_over(around, stdio, own=(listener.fileno(),))
     finally:
         listener.close()
-    launch.read_started(block=True)
+    if not launch.pid:  # in a user namespace it was asked for already
+        launch.read_started(block=True)
     answer_until_created(launch, plan, parent, making.wishes.console_socket)
     making.started(launch.pid)
     write_pid(making.wishes.pid_file, launch.pid)
