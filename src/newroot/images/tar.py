@@ -214,9 +214,7 @@ class TarReader:
                 return None
             kind = block[156:157]
             if kind not in _META:
-                entry = self._entry(block, kind, pax, sparse)
-                if long_name is not None and b"path" not in pax:
-                    entry.name = long_name
+                entry = self._entry(block, kind, long_name, pax, sparse)
                 if long_link is not None and b"linkpath" not in pax:
                     entry.link = long_link
                 return entry
@@ -266,7 +264,12 @@ class TarReader:
         raise self._bad("a damaged header (its checksum is wrong)")
 
     def _entry(
-        self, block: bytes, kind: bytes, pax: dict[bytes, bytes], sparse: list[int]
+        self,
+        block: bytes,
+        kind: bytes,
+        long_name: bytes | None,
+        pax: dict[bytes, bytes],
+        sparse: list[int],
     ) -> Entry:
         self._check(block)
         fields = _HEADER.unpack(block)
@@ -290,6 +293,9 @@ class TarReader:
             raise self._bad(f"an entry of the unknown type {kind!r}") from None
         if entry.kind in (CHAR, DEVICE):
             entry.device = (number(fields[12], "devmajor"), number(fields[13], "devminor"))
+        # The header's own name is a long one's beginning, and may be cut behind a slash.
+        if long_name is not None:
+            entry.name = long_name
         if pax:
             self._apply_pax(entry, pax)
         if entry.kind == FILE and entry.name.endswith(b"/"):

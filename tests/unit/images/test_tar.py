@@ -122,6 +122,18 @@ def test_a_link_s_size_stands_for_no_data():
     assert [b"l", b"x"] == [entry.name for entry, _ in read(made)]
 
 
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_a_long_name_cut_behind_a_slash_is_no_directory(form):
+    info = tarfile.TarInfo("d" * 99 + "/" + "f" * 30)  # the header has room for 100 bytes
+    info.size = 5
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=form) as tar:
+        tar.addfile(info, io.BytesIO(b"hello"))
+    ((entry, content),) = read(made.getvalue())
+
+    assert (info.name.encode(), FILE, b"hello") == (entry.name, entry.kind, content)
+
+
 def test_strict_wants_the_end_marker():
     made = tarfile.TarInfo("x").tobuf()
 
