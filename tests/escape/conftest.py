@@ -7,9 +7,12 @@ newroot-init with one guard taken out, so that a test can show that it would not
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -63,3 +66,41 @@ def without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Without:
         monkeypatch.setattr(launcher, "binary_path", lambda: str(sources / "newroot-init"))
 
     return build
+
+
+Bundle = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run_bundle(tmp_path: Path, image: Path) -> Bundle:
+    """``run_bundle(script, mounts=[…], terminal=…)``: a bundle on the image, with /proc alone.
+
+    Carried out by what ``without`` built, if it built something.
+    """
+
+    def run(
+        script: str, mounts: list[dict[str, object]] | None = None, **words: object
+    ) -> subprocess.CompletedProcess[str]:
+        proc = {"destination": "/proc", "type": "proc", "source": "proc"}
+        process = {"args": ["/bin/sh", "-c", script], "env": ["PATH=/bin"], "cwd": "/"}
+        config = {
+            "ociVersion": "1.2.0",
+            "root": {"path": str(image)},
+            "process": {**process, **words},
+            "mounts": [proc, *(mounts or [])],
+            "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "ipc"}]},
+        }
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        program = (
+            "import sys; from newroot.plan import launcher; from newroot.cli.oci.main import main;"
+            "launcher.binary_path = lambda: sys.argv[1]; sys.exit(main(sys.argv[2:]))"
+        )
+        command = [sys.executable, "-c", program, launcher.binary_path()]
+        command += ["--root", str(tmp_path / "state"), "run", "--bundle", str(tmp_path), "one"]
+        if words.get("terminal"):
+            command = ["script", "-qec", shlex.join(command), "/dev/null"]
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30
+        )
+
+    return run

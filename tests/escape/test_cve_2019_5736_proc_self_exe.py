@@ -79,3 +79,21 @@ def test_nobody_can_write_to_what_runs(engine: Engine, image: Path) -> None:
         assert os.readlink(exe).startswith("/memfd:"), "IT IS A FILE OF THE HOST"
     finally:
         os.close(fd)
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "without-the-guard"])
+def test_a_copy_that_nothing_runs_can_still_not_be_written_to(
+    monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    """ETXTBSY ends with the last process that runs it; a seal does not."""
+    if not guarded:
+        monkeypatch.setattr(fcntl, "fcntl", lambda *arguments: 0)
+    fd = launcher._sealed_copy(launcher.binary_path())
+    try:
+        if guarded:
+            with pytest.raises(PermissionError):
+                os.pwrite(fd, b"overwritten", 0)
+        else:
+            os.pwrite(fd, b"overwritten", 0)
+    finally:
+        os.close(fd)

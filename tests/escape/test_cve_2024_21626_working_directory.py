@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import PIPE
 
@@ -65,3 +67,50 @@ def test_nothing_of_the_old_root_is_left(engine: Engine, image: Path, tmp_path: 
     assert points[0] == "/"
     assert points.count("/") == 1, "THE OLD ROOT IS STILL MOUNTED"
     assert not [point for point in points if str(tmp_path) in point]
+
+
+#: Each would do: two that close what is open, one that follows no magic link, one that asks
+#: where it is.
+_GUARDS = (
+    ("main.c", "sys (__NR_close_range, OWNER_FD + 1, ~0U, 0);", ";"),
+    (
+        "launcher.c",
+        "return done < 0 ? done : sys (__NR_close_range, end, ~0U, 0);",
+        "return done;",
+    ),
+    (
+        "files.c",
+        "int fd CLEANUP_FD = open_target (run, step, text_of (step, step->a), DIRECTORY);\n"
+        "      return fd < 0 ? fd : 0;",
+        "return 0;",
+    ),
+    ("identity.c", "&& place[0] != '/')", "&& 0)"),
+)
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "without-the-guard"])
+def test_a_directory_that_the_caller_left_open_is_no_working_directory(
+    image: Path, tmp_path: Path, without: Callable[..., None], guarded: bool
+) -> None:
+    (tmp_path / "secret").write_text("of the host")
+    if not guarded:
+        for guard in _GUARDS:
+            without(*guard)
+    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    os.dup2(fd, 77, inheritable=True)  # as a careless caller has
+    os.close(fd)
+    said = b""
+    try:
+        with Engine(tmp_path / "engine") as engine:
+            said = engine.run(
+                rootfs=f"{image}:O",
+                command=["/bin/sh", "-c", "cat secret"],
+                workdir="/proc/self/fd/77",
+                capture_output=True,
+            ).stdout
+    except NewrootError:
+        pass
+    finally:
+        os.close(77)
+
+    assert said == (b"" if guarded else b"of the host"), "THE WORKING DIRECTORY IS ONE OF THE HOST"
