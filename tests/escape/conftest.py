@@ -8,12 +8,13 @@ newroot-init with one guard taken out, so that a test can show that it would not
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -79,16 +80,24 @@ def run_bundle(tmp_path: Path, image: Path) -> Bundle:
     """
 
     def run(
-        script: str, mounts: list[dict[str, object]] | None = None, **words: object
+        script: str,
+        mounts: list[dict[str, object]] | None = None,
+        namespaces: Sequence[str] = (),
+        **words: object,
     ) -> subprocess.CompletedProcess[str]:
         proc = {"destination": "/proc", "type": "proc", "source": "proc"}
+        ids = [{"containerID": 0, "hostID": 0, "size": 65536}]
+        maps = {"uidMappings": ids, "gidMappings": ids}
         process = {"args": ["/bin/sh", "-c", script], "env": ["PATH=/bin"], "cwd": "/"}
         config = {
             "ociVersion": "1.2.0",
             "root": {"path": str(image)},
             "process": {**process, **words},
             "mounts": [proc, *(mounts or [])],
-            "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "ipc"}]},
+            "linux": {
+                "namespaces": [{"type": kind} for kind in ("mount", "pid", "ipc", *namespaces)],
+                **(maps if "user" in namespaces else {}),
+            },
         }
         (tmp_path / "config.json").write_text(json.dumps(config))
         program = (
@@ -96,7 +105,14 @@ def run_bundle(tmp_path: Path, image: Path) -> Bundle:
             "launcher.binary_path = lambda: sys.argv[1]; sys.exit(main(sys.argv[2:]))"
         )
         command = [sys.executable, "-c", program, launcher.binary_path()]
-        command += ["--root", str(tmp_path / "state"), "run", "--bundle", str(tmp_path), "one"]
+        command += [
+            "--root",
+            str(tmp_path / "state"),
+            "run",
+            "--bundle",
+            str(tmp_path),
+            f"newroot-test-{os.getpid()}",
+        ]
         if words.get("terminal"):
             command = ["script", "-qec", shlex.join(command), "/dev/null"]
         return subprocess.run(

@@ -357,7 +357,15 @@ def _run_bundle(directory: Path, config: dict[str, Any]) -> str:
     (directory / "config.json").write_text(json.dumps(config))
     program = os.path.join(os.path.dirname(sys.executable), "newroot-oci")
     done = subprocess.run(
-        [program, "--root", directory / "state", "run", "--bundle", directory, "one"],
+        [
+            program,
+            "--root",
+            directory / "state",
+            "run",
+            "--bundle",
+            directory,
+            f"newroot-test-{os.getpid()}",
+        ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
