@@ -9,15 +9,18 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
+    from newroot.container.exec import Asked
     from newroot.container.logs import Entry
+    from newroot.container.process import Result
     from newroot.container.records import Container
     from newroot.container.settings import Settings
     from newroot.container.source import Source
     from newroot.container.start import Starter
     from newroot.container.storage import ContainerStorage
+    from newroot.plan.launcher import Launcher
 
 _LOOK_AGAIN_S = 1.0  #: a monitor that was killed changes no file
 
@@ -29,6 +32,9 @@ class ContainerVerbs:
     _starter: Starter
 
     def _sweep(self) -> None:
+        raise NotImplementedError
+
+    def _get_launcher(self) -> Launcher:
         raise NotImplementedError
 
     def _source(
@@ -92,6 +98,92 @@ class ContainerVerbs:
         from newroot.container.attach import connect
 
         return connect(self.storage, self._find(name))
+
+    def exec(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        user: str | None = None,
+        privileged: bool = False,
+        input: bytes | None = None,
+        timeout: float | None = None,
+        check: bool = False,
+    ) -> Result:
+        """Run another command in a container that runs, wait for it, and return how it ended.
+
+        In the container's environment and directory, as its user, unless told otherwise; in all
+        its namespaces and its cgroup, confined as it is unless *privileged*.  What the command
+        says is captured, as bytes.  *timeout* is in seconds; at its end the command is killed.
+
+        Raises NotFound, WrongStatus when the container does not run, UsageError; with *check*
+        ``subprocess.CalledProcessError``.
+        """
+        from newroot.container.exec import Asked, exec_in
+        from newroot.container.pipes import DEVNULL, PIPE, open_stdio
+        from newroot.container.python_words import command_of
+
+        asked = Asked(
+            command=command_of(command),
+            env=tuple((env or {}).items()),
+            cwd=cwd,
+            user=user,
+            privileged=privileged,
+        )
+        stdio = open_stdio(DEVNULL if input is None else PIPE, PIPE, PIPE)
+        process = exec_in(self.storage, self._find(name), asked, self._get_launcher(), stdio)
+        try:
+            out, err = process.run_to_end(input, timeout)
+        except BaseException:
+            process.close()
+            raise
+        finally:
+            process.close_pipes()
+        result = process.result(out, err)
+        if check:
+            result.check_returncode()
+        return result
+
+    def exec_foreground(self, name: str, asked: Asked, *, interactive: bool) -> int:
+        """The same on this process's own streams; return Docker's exit code for it."""
+        from newroot.container.exec import exec_in
+        from newroot.container.foreground import attend, inherited
+        from newroot.record import replace
+
+        container_id = self._find(name)
+        stdio, size = inherited(terminal=asked.terminal, interactive=interactive)
+        asked = replace(asked, terminal_size=size)
+        process = exec_in(self.storage, container_id, asked, self._get_launcher(), stdio)
+        return attend(process, interactive=interactive, on_start=lambda: None)
+
+    def exec_detached(self, name: str, asked: Asked) -> None:
+        """Start a command in a container that runs, and leave it to that.
+
+        What it says goes nowhere.  Raises StepError when it could not be started.
+        """
+        from newroot.container.exec import exec_in
+        from newroot.container.pipes import DEVNULL, open_stdio
+        from newroot.plan.launcher import Launcher
+        from newroot.record import replace
+
+        container_id = self._find(name)
+        launcher = Launcher()
+        try:
+            stdio = open_stdio(DEVNULL, DEVNULL, DEVNULL)
+            asked = replace(asked, stays=True)
+            process = exec_in(self.storage, container_id, asked, launcher, stdio)
+            try:
+                process.wait_started()
+            except BaseException:
+                process.close()
+                raise
+            process.hand_over()
+            launcher.let_go()
+        finally:
+            if not launcher.is_gone:
+                launcher.close()
 
     def stop(self, name: str, *, signal: int | None = None, timeout: float | None = None) -> None:
         """Ask a container to end, and kill it when it has not after *timeout* seconds.

@@ -29,7 +29,7 @@ def _run(parsed: Parsed, context: Context) -> int:
         return run_detached(parsed, context)
     settings, image, rootfs = container_of(parsed)
     if settings.terminal and settings.interactive:
-        _check_terminal()
+        check_terminal()
 
     from newroot.engine import Engine
 
@@ -120,7 +120,8 @@ def _warn_of_chroot() -> None:
     )
 
 
-def _check_terminal() -> None:
+def check_terminal() -> None:
+    """Raise UsageError when our standard input is no terminal: -it cannot hand it on."""
     import os
 
     if not os.isatty(0):

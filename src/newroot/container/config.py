@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from newroot.container.settings import Mount, Settings
     from newroot.isolation.users import User
 
+#: The annotation that says that linux.seccomp is our default profile, which need not be compiled.
+DEFAULT_SECCOMP = "io.newroot.seccomp.default"
 OCI_VERSION = "1.3.0"
 DEFAULT_STOP_SIGNAL = "SIGTERM"
 

@@ -40,6 +40,8 @@ class ExecWishes:
     passed: tuple[int, ...] = ()
     terminal_size: tuple[int, int] = (0, 0)
     dies_with_parent: bool = True
+    seccomp: tuple[tuple[bytes, int] | None] | None = None
+    """A filter and its flags, or no filter; None: what the container's config says."""
 
 
 def execute(
@@ -123,9 +125,10 @@ def draw(container: OciContainer, config: dict[str, Any], wishes: ExecWishes) ->
         raise SpecError(f"not an absolute path: {process.get('cwd')!r}", pointer="/process/cwd")
     check_host({"process": process})
     kinds = namespaces.kinds(linux.get("namespaces") or [])
+    (filter_,) = wishes.seccomp or (seccomp_filter(config),)
     identity = identity_steps(
         process,
-        seccomp_filter(config),
+        filter_,
         dies_with_parent=wishes.dies_with_parent,
         available=held_capabilities(in_user_namespace="user" in kinds),
     )

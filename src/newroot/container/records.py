@@ -5,6 +5,7 @@ Written before the container starts, so that whatever is found later can be name
 
 from __future__ import annotations
 
+from newroot.container.config import DEFAULT_SECCOMP
 from newroot.oci import json
 from newroot.record import record as _record
 from newroot.record import replace
@@ -43,11 +44,24 @@ class Container:
     labels: tuple[tuple[str, str], ...] = ()
 
 
-def write_config(storage: ContainerStorage, claim: Claim, blueprint: Blueprint, last: Exec) -> None:
-    """Write config.json: an ordinary bundle's."""
+def write_config(
+    storage: ContainerStorage,
+    claim: Claim,
+    blueprint: Blueprint,
+    last: Exec,
+    *,
+    whole: bool = True,
+) -> None:
+    """Write config.json: an ordinary bundle's, unless *whole* is false, for exec alone."""
     text = json.dumps(blueprint.config).replace(blueprint.id, claim.id)
     config = json.loads(text.replace(blueprint.id[:12], claim.id[:12]))
     config["process"]["args"] = list(last.argv)
+    if whole and DEFAULT_SECCOMP in (config.get("annotations") or {}):
+        from newroot.isolation.seccomp_default import default_profile
+
+        # Whoever else runs this bundle confines it by what stands in it.
+        caps = config["process"]["capabilities"]["bounding"]
+        config["linux"]["seccomp"] = default_profile(caps)
     storage.write(claim.id, "config.json", config)
 
 

@@ -95,6 +95,15 @@ class Stdio:
     pipes: dict[str, IO[bytes]] = {}  # noqa: RUF012  # ours, by name; made anew for each start
     theirs: tuple[int, ...] = ()  #: to be closed here once they are handed over
 
+    def close_pipes(self) -> None:
+        for pipe in self.pipes.values():
+            pipe.close()
+
+    def close(self) -> None:
+        """Nothing is started with them."""
+        self.close_pipes()
+        _close(self.theirs)
+
 
 @record
 class Parts:
@@ -211,6 +220,10 @@ class Starter:
             last = blueprint.command_for(container_id, args)
             if claim is not None and (not settings.remove or launcher is not None):
                 self._keep_record(claim, settings, source, blueprint, last, sourced)
+            elif claim is not None and upper is not None:
+                from newroot.container.records import write_config
+
+                write_config(self._storage, claim, blueprint, last, whole=False)
             held = (*sourced.holds, *((claim.fd,) if claim else ()))
             request = Request(
                 plan=blueprint.bytes_for(container_id, last), clone_flags=blueprint.clone_flags
@@ -242,8 +255,7 @@ class Starter:
         except BaseException:
             for action in reversed(undo):
                 action()
-            for pipe in stdio.pipes.values():
-                pipe.close()
+            stdio.close_pipes()
             raise
         finally:
             _close(stdio.theirs)
@@ -505,6 +517,7 @@ def _seccomp(settings: Settings, config: dict[str, Any]) -> tuple[bytes, int] | 
     from newroot.isolation import seccomp_default
 
     if settings.seccomp is None:
+        config["annotations"] = {**(config.get("annotations") or {}), configs.DEFAULT_SECCOMP: ""}
         return seccomp_default.compiled_default(caps)
     from newroot.isolation.seccomp import compile_filter
     from newroot.linux.constants import SECCOMP_FILTER_FLAG_NEW_LISTENER
