@@ -195,6 +195,15 @@ def test_exec_is_who_and_where_it_was_asked_to_be(oci: Oci) -> None:
     assert done.stdout.splitlines() == ["5", "6", "6 7", "/tmp", "b c"]
 
 
+def test_a_user_can_open_its_streams_by_name(oci: Oci) -> None:
+    running(oci)
+    done = oci(
+        "exec", "-u", "1000", "c", "sh", "-c", "echo out >/dev/stdout; echo err >/dev/stderr"
+    )
+
+    assert (done.stdout, done.stderr) == ("out\n", "err\n")
+
+
 def test_exec_takes_a_process_from_a_file(oci: Oci, tmp_path: Path) -> None:
     running(oci)
     process = {"args": ["pwd"], "cwd": "/etc", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}}

@@ -196,24 +196,24 @@ class _Reader:
         return UsageError(message, hint=hint or f"see {self.where} --help")
 
 
-def check_positionals(verb: Verb, given: tuple[str, ...]) -> None:
+def check_positionals(verb: Verb, given: tuple[str, ...], program: str = "newroot") -> None:
     """Raise UsageError unless *verb* takes as many positionals as were given."""
     least = sum(not positional.optional for positional in verb.positionals)
     endless = any(positional.repeat for positional in verb.positionals)
-    hint = f"usage: {usage_line(verb)}"
+    hint = f"usage: {usage_line(verb, program)}"
     if len(given) < least:
         missing = [p.name for p in verb.positionals if not p.optional][len(given)]
-        raise UsageError(f"newroot {verb.name} needs {missing}", hint=hint)
+        raise UsageError(f"{program} {verb.name} needs {missing}", hint=hint)
     if not endless and len(given) > len(verb.positionals):
         surplus = given[len(verb.positionals)]
-        raise UsageError(f"newroot {verb.name} does not take {surplus!r}", hint=hint)
+        raise UsageError(f"{program} {verb.name} does not take {surplus!r}", hint=hint)
 
 
-def usage_line(verb: Verb) -> str:
+def usage_line(verb: Verb, program: str = "newroot") -> str:
     """``newroot volume rm [OPTIONS] VOLUME [VOLUME...]``"""
     if verb.usage:
         return verb.usage
-    words = ["newroot", verb.name]
+    words = [program, verb.name]
     if verb.flags:
         words.append("[OPTIONS]")
     for positional in verb.positionals:

@@ -22,9 +22,9 @@ _WIDTH = 80
 _WIDEST_FLAG = 30  # a flag longer than this has its help on the next line
 
 
-def print_verb(verb: Verb) -> int:
+def print_verb(verb: Verb, program: str = "newroot") -> int:
     """Print the page of one verb."""
-    print(verb_page(verb), end="")
+    print(verb_page(verb, program), end="")
     return 0
 
 
@@ -43,9 +43,9 @@ def _print(page: str, *, asked: bool) -> int:
     return 0
 
 
-def verb_page(verb: Verb) -> str:
+def verb_page(verb: Verb, program: str = "newroot") -> str:
     """What ``newroot VERB --help`` prints."""
-    parts = [_wrap(f"Usage:  {usage_line(verb)}", indent=8), verb.summary]
+    parts = [_wrap(f"Usage:  {usage_line(verb, program)}", indent=8), verb.summary]
     parts += [_wrap(paragraph) for paragraph in verb.details.split("\n\n") if paragraph]
     aliases = [f"newroot {alias}" for alias, name in ALIASES.items() if name == verb.name]
     if aliases:
@@ -54,7 +54,8 @@ def verb_page(verb: Verb) -> str:
     if verb.examples:
         lines = (f"  # {what}\n  $ {command}" for what, command in verb.examples)
         parts.append("Examples:\n" + "\n".join(lines))
-    parts.append("newroot --help shows the global options, which a verb takes as well.")
+    taken = ", which a verb takes as well" if program == "newroot" else ""
+    parts.append(f"{program} --help shows the global options{taken}.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -15,6 +15,7 @@ import os
 from newroot.container import bundle as bundles
 from newroot.container.oci_state import OciContainer, load, save
 from newroot.container.parent import Parent
+from newroot.container.streams import give_streams
 from newroot.errors import AlreadyExists, NewrootError, SyscallError, UsageError
 from newroot.linux.processes import start_ticks
 from newroot.plan import steps as s
@@ -212,6 +213,7 @@ def create(
 def _create(making: Making, stdio: Stdio) -> None:
     around = making.prepare(awaits_start=True)
     listener = listen(making.container)
+    give_streams(making.bundle.config, stdio.fds)
     try:
         launch, plan, parent = making.hand_over(around, stdio, own=(listener.fileno(),))
     finally:

@@ -15,6 +15,7 @@ from newroot.container.compile import command
 from newroot.container.oci_state import PAUSED, STOPPED, OciContainer
 from newroot.container.parent import Parent
 from newroot.container.process import Cleanup, Process
+from newroot.container.streams import give_streams
 from newroot.errors import SpecError, UsageError, WrongStatus
 from newroot.isolation import namespaces
 from newroot.plan import encode
@@ -61,6 +62,7 @@ def execute(
             process = {**process, "env": environment(process, container.rootfs)}
             config = {**container.config(), "process": process}
             plan = draw(container, config, wishes)
+            give_streams(config, stdio.fds)
             launch = launcher.launch(
                 encode.encode(plan),
                 0,

@@ -85,8 +85,8 @@ def _dispatch(before: Parsed) -> int:
     if parsed.is_set("help"):
         from newroot.cli.help import print_verb
 
-        return print_verb(verb)
-    check_positionals(verb, parsed.positionals)
+        return print_verb(verb, "newroot-oci")
+    check_positionals(verb, parsed.positionals, "newroot-oci")
     return verb.run(parsed, _context(before))
 
 
