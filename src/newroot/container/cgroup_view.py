@@ -17,6 +17,8 @@ def view_of(cgroup: Cgroup | None, host: CgroupHost) -> CgroupView:
     """The v1 hierarchies that *cgroup* is in; without one, or on v2, the unified hierarchy."""
     if cgroup is None or host.mode == "v2":
         return CgroupView(unified=host.unified is not None)
+    v1 = [place for place in cgroup.places if place.hierarchy.version == 1]
     return CgroupView(
-        v1=tuple(p.hierarchy.controllers for p in cgroup.places if p.hierarchy.version == 1)
+        v1=tuple(place.hierarchy.controllers for place in v1),
+        directories=tuple(place.directory for place in v1),
     )

@@ -107,7 +107,8 @@ def _mounts(config: dict[str, Any], root: Root, situation: Situation) -> tuple[s
     for index, mount in enumerate(mounts):
         pointer = f"/mounts/{index}"
         if mount.get("type") == "cgroup":
-            steps += cgroup_mount_steps(mount, pointer, situation.cgroups)
+            own = "cgroup" in namespaces.kinds((config.get("linux") or {}).get("namespaces") or [])
+            steps += cgroup_mount_steps(mount, pointer, situation.cgroups, own_namespace=own)
         else:
             place = shared.index(mount) if mount in shared else None
             idmap = _id_map(mount, config, pointer, situation) if situation.id_maps else None

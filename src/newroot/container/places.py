@@ -47,8 +47,14 @@ def default_run_root(environ: Mapping[str, str], uid: int, root: str) -> str:
 
 
 def default_oci_root(environ: Mapping[str, str], uid: int) -> str:
-    """The state of ``newroot-oci``'s containers, where its caller does not name a place."""
+    """The state of ``newroot-oci``'s containers, where its caller does not name a place.
+
+    Who is root only in a user namespace of podman's is the user whose XDG_RUNTIME_DIR it is.
+    """
     if uid == 0:
+        run = environ.get("XDG_RUNTIME_DIR")
+        if run and environ.get("USER") != "root" and not os.access("/run", os.W_OK):
+            return f"{run}/newroot-oci"
         return "/run/newroot-oci"
     return f"{default_run_root(environ, uid, _usual_root(environ, uid))}-oci"
 

@@ -18,12 +18,17 @@ class CgroupView:
 
     unified: bool = True  #: one cgroup2 mount, and no more
     v1: tuple[tuple[str, ...], ...] = ()  #: the controllers of each hierarchy, or ``name=systemd``
+    directories: tuple[str, ...] = ()  #: its own cgroup in each of *v1*, on the host
 
 
 def cgroup_mount_steps(
-    mount: dict[str, object], pointer: str, view: CgroupView
+    mount: dict[str, object], pointer: str, view: CgroupView, *, own_namespace: bool = True
 ) -> tuple[s.Step, ...]:
-    """The steps for a config's mount of the type ``cgroup``."""
+    """The steps for a config's mount of the type ``cgroup``.
+
+    Without a cgroup namespace of its own, a v1 hierarchy that is mounted shows the host's top; so
+    the container's directory is bound in its place, as by runc.
+    """
     target = str(mount["destination"])
     options = mount.get("options") or []
     flags = split_options([str(o) for o in options] if isinstance(options, list) else []).flags
@@ -32,7 +37,7 @@ def cgroup_mount_steps(
     writable = tuple(flag for flag in flags if flag != "ro")
     tmpfs = s.MountFs(
         type="tmpfs",
-        source="cgroup",
+        source="tmpfs",
         target=target,
         options=("mode=755",),
         flags=writable,
@@ -41,7 +46,12 @@ def cgroup_mount_steps(
         why="a directory for each hierarchy",
     )
     seal = s.SetAttr(target=target, flags=("ro",), why="no hierarchy may be added")
-    shown = [step for names in view.v1 for step in _hierarchy(target, names, flags)]
+    sources = view.directories if not own_namespace else ()
+    shown = [
+        step
+        for names, source in zip(view.v1, sources or (None,) * len(view.v1), strict=True)
+        for step in _hierarchy(target, names, flags, source)
+    ]
     return (tmpfs, *shown, *((seal,) if "ro" in flags else ()))
 
 
@@ -57,11 +67,13 @@ def _unified(target: str, flags: tuple[str, ...]) -> s.Step:
     )
 
 
-def _hierarchy(target: str, names: tuple[str, ...], flags: tuple[str, ...]) -> list[s.Step]:
+def _hierarchy(
+    target: str, names: tuple[str, ...], flags: tuple[str, ...], source: str | None
+) -> list[s.Step]:
     directory = ",".join(name.removeprefix("name=") for name in names)
     # A named hierarchy has no controllers, and must be asked for by its name alone: cgroups(7).
     options = tuple(o for name in names for o in (("none", name) if "=" in name else (name,)))
-    made: s.Step = s.MountFs(
+    made: s.MountFs | s.BindMount = s.MountFs(
         type="cgroup",
         source="cgroup",
         target=f"{target}/{directory}",
@@ -71,5 +83,14 @@ def _hierarchy(target: str, names: tuple[str, ...], flags: tuple[str, ...]) -> l
         no_symlinks=True,
         why="its own cgroup, seen as the top",
     )
+    if source is not None:
+        made = s.BindMount(
+            source=source,
+            target=made.target,
+            recursive=False,
+            flags=flags,
+            make_target=True,
+            why="its own cgroup, which is all that it is to see",
+        )
     links = [] if len(names) == 1 else list(names)
     return [made, *(s.MakeSymlink(target=f"{target}/{link}", to=directory) for link in links)]
