@@ -25,6 +25,7 @@ def _doctor(parsed: Parsed, context: Context) -> int:
         repair=parsed.is_set("repair"),
         quick=parsed.is_set("quick"),
         fetch=not parsed.is_set("offline"),
+        tls_verify=False if parsed.text("tls_verify") == "false" else None,
     )
     wrong = False
     as_json = parsed.text("format") == "json"
@@ -60,6 +61,12 @@ DOCTOR = Verb(
         Flag(name="repair", help="Mend what can be mended"),
         Flag(name="quick", help="Compare sizes alone, read no content"),
         Flag(name="offline", help="Ask no registry for what is gone"),
+        Flag(
+            name="tls-verify",
+            metavar="true|false",
+            choices=("true", "false"),
+            help="Whether a registry has to prove who it is",
+        ),
         Flag(name="store", help="Check what newroot keeps, not what it runs on"),
         Flag(name="format", metavar="FORMAT", choices=("table", "json"), help="How to print it"),
     ),

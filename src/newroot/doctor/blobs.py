@@ -159,9 +159,11 @@ def _fetch(patient: Patient, entry: Entry, descriptor: Descriptor) -> bool:
     if not patient.fetch or name is None:
         return False
     from newroot.images.registry.again import fetch_again
+    from newroot.images.registry.client import Access
 
+    access = Access(tls_verify=patient.tls_verify)
     try:
-        fetch_again(patient.images, name, descriptor)
+        fetch_again(patient.images, name, descriptor, access=access)
     except NewrootError:
         return False
     return True

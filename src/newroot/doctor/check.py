@@ -35,13 +35,20 @@ class Patient:
     """What is examined, and how."""
 
     def __init__(
-        self, engine: Engine, *, repair: bool = False, quick: bool = False, fetch: bool = True
+        self,
+        engine: Engine,
+        *,
+        repair: bool = False,
+        quick: bool = False,
+        fetch: bool = True,
+        tls_verify: bool | None = None,
     ) -> None:
         self.engine = engine
         self.images = engine.images
         self.repair = repair
         self.quick = quick  #: sizes alone, no content is read
         self.fetch = fetch  #: registries may be asked for what is gone
+        self.tls_verify = tls_verify  #: False: also by plain HTTP, or unverified
         self.bad_blobs: dict[str, str] = {}  #: digest: what is wrong; filled by blobs.py
 
 
