@@ -17,6 +17,7 @@ from peers import Podman
 from rig import Rig, write_archive
 
 FILES, FILES_QUICK = 8000, 800
+COPY = ("/bin/busybox", "cp", "-a", "/data", "/copy")
 _NOTE = "one layer of many small files, some large"
 
 
@@ -49,7 +50,7 @@ class Newroot:
         self.root = str(rig.directory(f"images-{quick}"))
         self.archive = str(big(rig, quick))
         self.call("load", "-q", "-i", self.archive)
-        self.call("run", "--name", "copied", "bench", "cp", "-a", "/data", "/copy")
+        self.call("run", "--name", "copied", "bench", *COPY)
 
     def call(self, *words: str) -> str:
         return self.rig.call([program("newroot"), "--root", self.root, *words])
@@ -69,10 +70,7 @@ def podman(rig: Rig, quick: bool) -> Podman:
     if quick not in _podman:
         made = rig.once(Podman)
         made.call("load", "--quiet", "--input", str(big(rig, quick)))
-        made.call(
-            "run", "--network", "none", "--name", "copied", "bench:latest",
-            "cp", "-a", "/data", "/copy",
-        )  # fmt: skip
+        made.call("run", "--network", "none", "--name", "copied", "bench:latest", *COPY)
         _podman[quick] = made
     return _podman[quick]
 
