@@ -431,6 +431,22 @@ def test_a_terminal_that_would_be_nobodys_is_refused(oci: Oci, verb: str) -> Non
     assert oci.left() == []
 
 
+# ---- spec ----
+
+
+@pytest.mark.parametrize("flags", [[], ["--rootless"]])
+def test_a_spec_is_one_that_runs(oci: Oci, flags: list[str]) -> None:
+    (oci.bundle / "config.json").unlink()
+    oci("spec", *flags, "--bundle", oci.bundle)
+    assert "is there already" in oci("spec", "--bundle", oci.bundle, check=False).stderr
+    config = json.loads((oci.bundle / "config.json").read_text())
+    config["process"].update(terminal=False, args=["echo", "ran"])
+    config["linux"]["cgroupsPath"] = f"/{oci.mark}/c"
+    (oci.bundle / "config.json").write_text(json.dumps(config))
+
+    assert oci("run", "--bundle", oci.bundle, "c").stdout == "ran\n"
+
+
 # ---- whose child it is ----
 
 _SUBREAPER = """

@@ -48,7 +48,7 @@ def verb_page(verb: Verb, program: str = "newroot") -> str:
     parts = [_wrap(f"Usage:  {usage_line(verb, program)}", indent=8), verb.summary]
     parts += [_wrap(paragraph) for paragraph in verb.details.split("\n\n") if paragraph]
     aliases = [f"newroot {alias}" for alias, name in ALIASES.items() if name == verb.name]
-    if aliases:
+    if aliases and program == "newroot":
         parts.append("Aliases:\n" + _wrap(f"  {', '.join((f'newroot {verb.name}', *aliases))}", 2))
     parts += flag_groups(verb.flags)
     if verb.examples:

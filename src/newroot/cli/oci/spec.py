@@ -9,6 +9,8 @@ from newroot.cli.oci.verbs import VERBS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from newroot.cli.flags import Parsed
     from newroot.cli.oci.verbs import OciContext
 
@@ -27,6 +29,8 @@ def _spec(parsed: Parsed, context: OciContext) -> int:
     config = make_config(
         settings, {}, args=["sh"], user=User(), hostname="newroot", mounts=[], devices=Found()
     )
+    if parsed.is_set("rootless"):
+        make_rootless(config, os.geteuid(), os.getegid())
     try:
         with open(path, "x", encoding="utf-8") as file:
             json.dump(config, file, indent=1)
@@ -34,6 +38,29 @@ def _spec(parsed: Parsed, context: OciContext) -> int:
     except FileExistsError:
         raise AlreadyExists(f"{path} is there already", hint="remove it first") from None
     return 0
+
+
+def make_rootless(config: dict[str, Any], uid: int, gid: int) -> None:
+    """Change *config* into one that an ordinary user can run: runc's specconv, ToRootless().
+
+    Its root is the caller; the network is the host's, for nobody else could set one up; what
+    belongs to ids that it has not, and limits, are left out.
+    """
+    linux = config["linux"]
+    kept = [space for space in linux["namespaces"] if space["type"] not in ("network", "user")]
+    linux["namespaces"] = [*kept, {"type": "user"}]
+    linux["uidMappings"] = [{"containerID": 0, "hostID": uid, "size": 1}]
+    linux["gidMappings"] = [{"containerID": 0, "hostID": gid, "size": 1}]
+    linux.pop("resources", None)
+    for mount in config["mounts"]:
+        if mount["destination"] == "/sys":  # sysfs is its network namespace's owner's to mount
+            mount.update(
+                type="none",
+                source="/sys",
+                options=["rbind", "nosuid", "noexec", "nodev", "ro"],
+            )
+        options = mount.get("options") or []
+        mount["options"] = [o for o in options if not o.startswith(("uid=", "gid="))]
 
 
 SPEC = Verb(
@@ -47,5 +74,6 @@ SPEC = Verb(
             metavar="DIR",
             help="The bundle's directory, by default this one",
         ),
+        Flag(name="rootless", help="One that an ordinary user can run"),
     ),
 )
