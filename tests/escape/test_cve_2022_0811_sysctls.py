@@ -52,8 +52,16 @@ def test_a_setting_that_is_not_the_containers_is_refused(
     assert _CORE_PATTERN.read_text().strip() == same
 
 
-def _shm_rmid_forced(engine: Engine, image: Path) -> bytes:
-    """Set through a /proc that a volume has put a fake into, and read in the kernel's own."""
+def _shm_rmid_forced(engine: Engine, image: Path, without: Without) -> bytes:
+    """Set through a /proc that a volume has put a fake into, and read in the kernel's own.
+
+    Nothing may be put there any more, so the guard against that is taken out first.
+    """
+    without(
+        "mount.c",
+        "return step->flags & IN_PROC || !is_on (target, PROC_SUPER_MAGIC);",
+        "return 1;",
+    )
     fake = image.parent / "fake"
     (fake / "kernel").mkdir(parents=True)
     (fake / "kernel/shm_rmid_forced").write_text("0\n")
@@ -69,8 +77,12 @@ def _shm_rmid_forced(engine: Engine, image: Path) -> bytes:
     return (fake / "kernel/shm_rmid_forced").read_bytes()
 
 
-def test_a_sysctl_is_not_written_to_what_stands_in_its_place(engine: Engine, image: Path) -> None:
-    assert _shm_rmid_forced(engine, image) == b"0\n", "WHAT WAS WRITTEN WENT INTO A FAKE /proc"
+def test_a_sysctl_is_not_written_to_what_stands_in_its_place(
+    engine: Engine, image: Path, without: Without
+) -> None:
+    assert _shm_rmid_forced(engine, image, without) == b"0\n", (
+        "WHAT WAS WRITTEN WENT INTO A FAKE /proc"
+    )
 
 
 def test_without_the_guard_it_is(engine: Engine, image: Path, without: Without) -> None:
@@ -79,9 +91,9 @@ def test_without_the_guard_it_is(engine: Engine, image: Path, without: Without) 
         "static int\nwrite_to_proc (struct run *run, const char *name, const char *value)\n{\n"
         "  int fd CLEANUP_FD = open_private_proc (run, name);",
         "static int\nwrite_to_proc (struct run *run, const char *name, const char *value)\n{\n"
-        '  char path[256] = "/proc/";\n'
-        "  memcpy (path + 6, name, length_of (name) + 1);\n"
-        "  int fd CLEANUP_FD = open_in_root (run, path, O_WRONLY, 0);",
+        '  char path[256] = "proc/";\n'
+        "  memcpy (path + 5, name, length_of (name) + 1);\n"
+        "  int fd CLEANUP_FD = (int)attempt (run, __NR_openat, run->root, path, O_WRONLY, 0);",
     )
 
-    assert _shm_rmid_forced(engine, image) != b"0\n"
+    assert _shm_rmid_forced(engine, image, without) != b"0\n"
