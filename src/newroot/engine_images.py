@@ -239,6 +239,13 @@ def layer_of(found: Iterable[Change], *, epoch: int | None) -> Iterator[bytes]:
                 yield packer.whiteout(change.path)
             continue
         now = change.found
+        if now.name.startswith(b".wh."):
+            # It would be read as a mark that hides another file: image-spec, layer.md.
+            raise ImageError(
+                f"commit: {os.fsdecode(b'/' + now.path)!r}: no layer can hold a file whose name "
+                "begins with '.wh.'",
+                hint="rename or remove it in the container, or newroot export the container",
+            )
         if change.anew:
             # Who unpacks over what is there would leave the old directory's attributes on it.
             yield packer.whiteout(change.path)
