@@ -34,6 +34,8 @@ def cgroup_mount_steps(
     flags = split_options([str(o) for o in options] if isinstance(options, list) else []).flags
     if not view.v1:
         return (_unified(target, flags),) if view.unified else ()
+    # Whatever the config says, as in runc: nothing in there is to be run or opened as a device.
+    flags = tuple(dict.fromkeys(("nosuid", "nodev", "noexec", *flags)))
     writable = tuple(flag for flag in flags if flag != "ro")
     tmpfs = s.MountFs(
         type="tmpfs",
@@ -75,7 +77,7 @@ def _hierarchy(
     options = tuple(o for name in names for o in (("none", name) if "=" in name else (name,)))
     made: s.MountFs | s.BindMount = s.MountFs(
         type="cgroup",
-        source="cgroup",
+        source=directory if "=" in names[0] else "cgroup",
         target=f"{target}/{directory}",
         options=options,
         flags=flags,
