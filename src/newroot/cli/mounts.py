@@ -54,10 +54,12 @@ _OVERLAY = ("lowerdir", "datadir", "upperdir=", "workdir=")
 
 def _tree(pids: list[int | str], parsed: Parsed, context: Context) -> int:
     from newroot.cli.known import known_layers
+    from newroot.observe.stores import foreign_layers
     from newroot.observe.table import mounts
 
     seen = mounts(*pids)
-    layers = known_layers(context) if any(mount.overlay for mount in seen) else {}
+    lowers = [path for mount in seen if mount.overlay for path in mount.overlay.lower]
+    layers = {**foreign_layers(lowers), **known_layers(context)} if lowers else {}
     if parsed.text("format") == "json":
         print_json({"filesystems": nested(seen, layers)}, indent=2)
         return 0

@@ -21,6 +21,7 @@ from newroot.observe.layers import contents
 from newroot.observe.overlay import find_layer
 from newroot.observe.page import Figure, Fold, Page, Section, Table
 from newroot.observe.scan import census
+from newroot.observe.stores import foreign_layers
 from newroot.observe.table import host_pid, mounts
 from newroot.record import record
 
@@ -58,8 +59,10 @@ def compose(context: Context, chosen: tuple[str, ...], timeline: str | None) -> 
         if found.pid is not None
     }
     found = census(known=known)
-    layers = known_layers(context)
     shown = tuple(_shown(context, chosen, found, own))
+    seen_mounts = [mount for one in shown for mount in one.mounts if mount.overlay]
+    lowers = [path for mount in seen_mounts if mount.overlay for path in mount.overlay.lower]
+    layers = {**foreign_layers(lowers), **known_layers(context)}
     host = mounts(host_pid())
     seen = _Contents()
     sections = [_namespaces(found)]

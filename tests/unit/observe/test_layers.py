@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 from newroot.observe.layers import contents
+from newroot.observe.overlay import Layer
+from newroot.observe.stores import foreign_layers
 from newroot.testing.needs import needs
 
 
@@ -65,3 +68,24 @@ def test_an_opaque_directory_hides_what_was_there_and_keeps_its_own(tmp_path: Pa
 
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     assert not contents((str(tmp_path / "missing"),))[0].whole
+
+
+def test_a_layer_of_docker_s_store_is_known_by_its_cache_id(tmp_path: Path) -> None:
+    # As dockerd 20.10 lays it out.
+    diff_id, image = f"sha256:{'a' * 64}", "b" * 64
+    database = tmp_path / "image/overlay2"
+    for name, text in {
+        f"layerdb/sha256/{'c' * 64}/cache-id": "0123abc",
+        f"layerdb/sha256/{'c' * 64}/diff": diff_id,
+        f"imagedb/content/sha256/{image}": json.dumps({"rootfs": {"diff_ids": [diff_id]}}),
+        "repositories.json": json.dumps({"Repositories": {"web": {"web:1": f"sha256:{image}"}}}),
+    }.items():
+        (database / name).parent.mkdir(parents=True, exist_ok=True)
+        (database / name).write_text(text)
+    (tmp_path / "overlay2/0123abc/diff").mkdir(parents=True)
+    (tmp_path / "overlay2/l").mkdir()
+    (tmp_path / "overlay2/l/SHORT").symlink_to("../0123abc/diff")
+    link = f"{tmp_path}/overlay2/l/SHORT"
+
+    found = foreign_layers((link, f"{tmp_path}/overlay2/other/diff", "/nowhere"))
+    assert found == {link: Layer(diff_id=diff_id, images=("web:1",))}
