@@ -81,6 +81,8 @@ def test_a_whiteout_of_its_own_making_is_refused(engine: Engine):
 def test_a_name_like_the_beginning_of_an_archive_is_a_name(engine: Engine, tmp_path: Path):
     for name in (b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ"):
         (upper(engine) / os.fsdecode(name)).write_text("plain")
+        # Of whole seconds, so that the name itself is the archive's beginning.
+        os.utime(upper(engine) / os.fsdecode(name), ns=(0, 10**18))
         engine.commit("c" * 64, "evil")
         (upper(engine) / os.fsdecode(name)).unlink()
 
