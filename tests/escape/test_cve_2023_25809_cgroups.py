@@ -54,8 +54,31 @@ def test_without_the_guard_one_can(
 def test_a_user_namespace_without_cgroups_of_its_own_sees_none_to_write_to(
     run_bundle: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    """The first of runc's two conditions: the cgroup namespace is the host's."""
-    cgroup = {"destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["rw"]}
-    done = run_bundle(_TRY, [cgroup], namespaces=["user", "network"])
+    """The first of runc's two conditions: the cgroup namespace is the host's.
 
-    assert done.stdout == "", "A CGROUP OF THE HOST CAN BE CHANGED"
+    Root in there is root out here, so that nothing but the mount stands in its way.
+    """
+    cgroup = {"destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["ro"]}
+    script = f"mount -o remount,bind,rw /sys/fs/cgroup/cpu 2>/dev/null; {_TRY}; echo ran"
+    done = run_bundle(script, [cgroup], namespaces=["user", "network"])
+
+    assert done.stdout == "ran\n", "A CGROUP OF THE HOST CAN BE CHANGED"
+
+
+@pytest.mark.parametrize("words", [{}, {"cap_add": ["ALL"]}], ids=["plain", "all-capabilities"])
+def test_in_the_host_s_cgroup_namespace_it_sees_its_own_cgroup_alone(
+    engine: Engine, image: Path, words: dict[str, object]
+) -> None:
+    script = "for d in /sys/fs/cgroup/*/; do ls $d | grep -x newroot; done; ls -d /sys/fs/cgroup/*/"
+    result = engine.run(
+        rootfs=f"{image}:O",
+        command=["/bin/sh", "-c", script],
+        cgroupns="host",
+        pids_limit=50,
+        stdout=PIPE,
+        text=True,
+        **words,
+    )
+
+    assert "newroot" not in str(result.stdout).split(), "IT SEES THE CGROUPS OF ALL CONTAINERS"
+    assert result.stdout != ""
