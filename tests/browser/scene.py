@@ -73,9 +73,19 @@ _processes = []
 
 
 def start(engine: Engine, name: str, script: str, **words: object) -> None:
+    """Start a container, and return when it has done what comes before it waits."""
     process = engine.popen(
-        "shop:1.4", ["sh", "-c", f"{script}"], stdin=PIPE, name=name, upper="disk", **words
+        "shop:1.4",
+        ["sh", "-c", f"{script}"],
+        stdin=PIPE,
+        stdout=PIPE,
+        name=name,
+        upper="disk",
+        **words,
     )
+    process.stdin.write(b"ready\n")
+    process.stdin.flush()
+    process.stdout.readline()  # cat, the last of every script, has said it again
     _processes.append(process)
 
 
