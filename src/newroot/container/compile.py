@@ -77,7 +77,7 @@ def compile(config: dict[str, Any], root: Root, situation: Situation) -> s.Plan:
         *_read_only_root(config),
         *roots.enter(root, situation.switch),
         *_root_propagation(linux),
-        *_keyring(situation),
+        *_keyring(situation, spaces),
         *_tuning(process, linux),
         *_identity(config, process, situation),
         *((s.Reap(why="pid 1 collects orphans and passes signals on"),) if situation.init else ()),
@@ -260,10 +260,14 @@ def _hooks(config: dict[str, Any], *points: str) -> tuple[s.Step, ...]:
     return (*runtime_hook_steps(config), *container_hook_steps(config, "createContainer"))
 
 
-def _keyring(situation: Situation) -> tuple[s.Step, ...]:
+def _keyring(situation: Situation, spaces: dict[str, str | None]) -> tuple[s.Step, ...]:
     if situation.keyring == "":
         return ()
-    return (s.NewKeyring(name=situation.keyring, why="nobody's keys but its own"),)
+    return (
+        s.NewKeyring(
+            name=situation.keyring, for_others="user" in spaces, why="nobody's keys but its own"
+        ),
+    )
 
 
 def _tuning(process: dict[str, Any], linux: dict[str, Any]) -> tuple[s.Step, ...]:

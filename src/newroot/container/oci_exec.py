@@ -149,7 +149,7 @@ def draw(container: OciContainer, config: dict[str, Any], wishes: ExecWishes) ->
             s.NewSession(why="no terminal of the caller's is within reach: ioctl_tty(2)"),
             *final,
             *_terminal(process, wishes),
-            *_keyring(container),
+            *_keyring(container, kinds),
             *(step for step in (*tuning, *identity) if not isinstance(step, _BEFORE)),
             command(process),
         )
@@ -197,10 +197,12 @@ def _terminal(process: dict[str, Any], wishes: ExecWishes) -> tuple[s.Step, ...]
     )
 
 
-def _keyring(container: OciContainer) -> tuple[s.Step, ...]:
+def _keyring(container: OciContainer, spaces: dict[str, str | None]) -> tuple[s.Step, ...]:
     """The container's own, by its name: keyctl(2), KEYCTL_JOIN_SESSION_KEYRING."""
     name = keyring(container.id, wanted=container.new_keyring)
-    return (s.NewKeyring(name=name, why="the container's"),) if name else ()
+    if not name:
+        return ()
+    return (s.NewKeyring(name=name, for_others="user" in spaces, why="the container's"),)
 
 
 def _tuning(process: dict[str, Any]) -> tuple[tuple[s.Step, ...], ...]:

@@ -90,18 +90,17 @@ step_set_capabilities (struct run *run, struct step *step)
 }
 
 /* A session keyring of its own, in which nothing is of the caller's: keyctl(2).  a: its name,
- * or none.  An outer filter may forbid keyrings, to the command as well then. */
+ * or none; x: its permissions.  An outer filter may forbid keyrings, to the command as well then.
+ */
 int
 step_new_keyring (struct run *run, struct step *step)
 {
-  /* As the kernel makes it, and searchable by the user too, as runc's: include/linux/key.h. */
-  const unsigned permissions = 0x3f1b0000;
   long key = attempt (run, __NR_keyctl, KEYCTL_JOIN_SESSION_KEYRING, text_of (step, step->a));
   if (key == -ENOSYS || key == -EPERM)
     return 0;
   if (key < 0 || step->a == 0)
     return key < 0 ? (int)key : 0;
-  return (int)attempt (run, __NR_keyctl, KEYCTL_SETPERM, key, permissions);
+  return (int)attempt (run, __NR_keyctl, KEYCTL_SETPERM, key, step->x);
 }
 
 int

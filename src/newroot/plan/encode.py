@@ -312,6 +312,15 @@ def _run_hook(step: s.RunHook, t: _Text) -> bytes:
     return _head(48, t, _place(step), a=a, b=b, c=c, x=step.timeout_s)
 
 
+#: What the kernel gives a session keyring, and the right to search: include/linux/key.h, keyctl(2).
+KEYRING, KEY_USR_SEARCH, KEY_OTH_SEARCH = 0x3F130000, 0x00080000, 0x00000008
+
+
+def _new_keyring(step: s.NewKeyring, t: _Text) -> bytes:
+    who = KEY_OTH_SEARCH if step.for_others else KEY_USR_SEARCH
+    return _head(52, t, a=t.string(step.name) if step.name else 0, x=KEYRING | who)
+
+
 def _set_rlimit(step: s.SetRlimit, t: _Text) -> bytes:
     unlimited = 2**64 - 1
     soft, hard = step.soft & unlimited, step.hard & unlimited
@@ -396,7 +405,7 @@ ENCODERS: dict[type[s.Step], Encoder] = {
     s.JoinProcess: lambda step, t: _head(49, t, d=step.fd, x=clone_flags(step.namespaces)),
     s.Birth: lambda step, t: _head(50, t, x=clone_flags(step.namespaces)),
     s.AwaitStart: lambda step, t: _head(51, t, a=t.list(step.paths), d=step.listener),
-    s.NewKeyring: lambda step, t: _head(52, t, a=t.string(step.name) if step.name else 0),
+    s.NewKeyring: _new_keyring,
 }
 
 

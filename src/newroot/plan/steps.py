@@ -604,6 +604,7 @@ class NewKeyring(Step):
     """Have a session keyring of one's own, without the caller's keys: session-keyring(7)."""
 
     name: str | None = None
+    for_others: bool = False  #: searched by others: its owner is another one in a user namespace
 
     def explain(self) -> str:
         return "have a new session keyring" + (f", {self.name}" if self.name else "")

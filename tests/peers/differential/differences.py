@@ -162,6 +162,11 @@ DELIBERATE = (
         why="REQUIRED, says config.md; runc 1.1 does not look",
     ),
     Difference(
+        "intel-rdt-without-resctrl",
+        "outcome",
+        why="MUST be an error, says config-linux.md; runc 1.1 goes on without",
+    ),
+    Difference(
         "device-rules-of-an-unknown-access",
         "outcome",
         why="what config-linux.md does not name is refused, with its place; runc 1.1 goes on",
