@@ -97,6 +97,7 @@ class Circumstances:
 def draw(bundle: Bundle, around: Circumstances, id_maps: dict[IdMaps, str]) -> Plan:
     """The plan that starts *bundle*'s process, whole."""
     from newroot.container.cgroup_view import view_of
+    from newroot.container.oci_cgroup import is_in_user_namespace
 
     inside = bundle.in_user_namespace
     privileged = os.geteuid() == 0
@@ -114,7 +115,8 @@ def draw(bundle: Bundle, around: Circumstances, id_maps: dict[IdMaps, str]) -> P
             switch=around.switch,  # type: ignore[arg-type]
             bundle=bundle.directory,
             terminal_size=around.terminal_size,
-            may_make_nodes=privileged and not inside,
+            # Root in a user namespace of podman's is no root to mknod(2).
+            may_make_nodes=privileged and not inside and not is_in_user_namespace(),
             has_kcore=os.path.exists("/proc/kcore"),
             privileged=privileged,
             id_maps=id_maps,

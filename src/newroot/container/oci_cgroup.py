@@ -36,10 +36,11 @@ class Placed:
 
 def is_rootless(flag: str = "auto") -> bool:
     """Whether to do without cgroups that cannot be made: --rootless, and who we are."""
-    return flag == "true" or (flag != "false" and (os.geteuid() != 0 or _in_user_namespace()))
+    return flag == "true" or (flag != "false" and (os.geteuid() != 0 or is_in_user_namespace()))
 
 
-def _in_user_namespace() -> bool:
+def is_in_user_namespace() -> bool:
+    """Whether we are in another user namespace than the host's: user_namespaces(7)."""
     try:
         with open("/proc/self/uid_map", encoding="ascii") as file:
             return file.read().split() != ["0", "0", "4294967295"]
