@@ -25,6 +25,9 @@ APT = {
     "dockerd": "docker.io",
     "busybox": "busybox-static",
     "gcc": "gcc",
+    "docker-registry": "docker-registry",
+    "skopeo": "skopeo",
+    "umoci": "umoci",
 }
 VERSIONS = {
     "unshare": ("unshare", "--version"),
