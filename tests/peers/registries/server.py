@@ -91,10 +91,11 @@ def free_port() -> int:
 def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
-        time.sleep(0.02)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
+            raise AssertionError(f"docker-registry ended: {log.read_text()}")
     raise AssertionError(f"docker-registry does not listen: {log.read_text()}")
 
 
