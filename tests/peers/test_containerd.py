@@ -11,7 +11,6 @@ from engines import Box, Done, busybox_archive, wait_until
 
 from newroot.testing.needs import needs
 
-pytest.importorskip("newroot.cli.oci.create")
 pytestmark = [needs("root", "overlay", "busybox", "containerd"), pytest.mark.timeout(120)]
 
 IMAGE = "docker.io/library/busybox:latest"

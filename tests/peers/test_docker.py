@@ -16,7 +16,6 @@ from engines import Box, Done, busybox_archive, wait_until
 
 from newroot.testing.needs import needs
 
-pytest.importorskip("newroot.cli.oci.create")
 pytestmark = [needs("root", "overlay", "busybox", "docker"), pytest.mark.timeout(180)]
 
 IMAGE = "busybox:latest"

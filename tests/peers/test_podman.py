@@ -17,7 +17,6 @@ from engines import Box, Done, busybox_archive, wait_until
 
 from newroot.testing.needs import needs
 
-pytest.importorskip("newroot.cli.oci.create")
 pytestmark = [needs("root", "overlay", "busybox", "podman"), pytest.mark.timeout(120)]
 
 IMAGE = "localhost/busybox:latest"
