@@ -105,8 +105,23 @@ case(
     refused="/linux/resources/devices/0/access",
 )
 
-limited("cpu-burst", CPU, cpu={"quota": 50_000, "period": 100_000, "burst": 10_000})
-limited("cpu-idle", CPU, cpu={"idle": 1})
+# After runc 1.1.
+case(
+    "resources-cpu-burst",
+    VIEW,
+    linux(resources={"cpu": {"quota": 50_000, "period": 100_000, "burst": 10_000}}),
+    probes=f"read:{AT}/cpu/cpu.cfs_burst_us",
+    peer=None,
+    expect={f"probes/read:{AT}/cpu/cpu.cfs_burst_us": "10000\n"},
+)
+case(
+    "resources-cpu-idle",
+    VIEW,
+    linux(resources={"cpu": {"idle": 1}}),
+    probes=f"read:{AT}/cpu/cpu.idle",
+    peer=None,
+    expect={f"probes/read:{AT}/cpu/cpu.idle": "1\n"},
+)
 BLOCK = [{"major": 7, "minor": 0, "rate": 1_000_000}]
 limited(
     "block-io-throttled",
