@@ -9,8 +9,8 @@ import copy
 
 import pytest
 from differential.bundles import BASE, CASES, Config
-from differential.comparison import Comparison, names_of, waits
-from differential.differences import DELIBERATE, PENDING
+from differential.comparison import Comparison, names_of
+from differential.differences import DELIBERATE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +19,6 @@ from newroot.testing.needs import needs
 pytestmark = [
     needs("root", "gcc", "runc"),
     pytest.mark.timeout(600),
-    pytest.mark.xfail(strict=False, reason="while differences.PENDING is not empty"),
 ]
 
 
@@ -27,13 +26,12 @@ def _combines(name: str) -> bool:
     """Whether the case starts everywhere, so that what stands beside it is seen."""
     case = CASES[name]
     refused = any(
-        row.covers([name], "runc", "outcome") and row.example != "base"
-        for row in (*DELIBERATE, *PENDING)
+        row.covers([name], "runc", "outcome") and row.example != "base" for row in DELIBERATE
     )
     return (
         case.peer == "runc"
         and case.expect.get("outcome", "exit 0") == "exit 0"
-        and not (case.words or refused or waits(name))
+        and not (case.words or refused)
         and not name.startswith(("no-", "seccomp-kill", "seccomp-trap", "args-", "bind-the-host"))
     )
 

@@ -6,7 +6,7 @@ pytest tests/peers/test_bundles_resources.py -k NAME
 from __future__ import annotations
 
 import pytest
-from differential.comparison import Comparison, names_of, waits
+from differential.comparison import Comparison, names_of
 
 from newroot.testing.needs import needs
 
@@ -14,9 +14,5 @@ pytestmark = [needs("root", "gcc", "runc", "crun"), pytest.mark.timeout(60)]
 
 
 @pytest.mark.parametrize("name", names_of("resources"))
-def test_the_view_is_the_peer_s(
-    comparison: Comparison, name: str, request: pytest.FixtureRequest
-) -> None:
-    if waits(name):
-        request.applymarker(pytest.mark.xfail(strict=False))
+def test_the_view_is_the_peer_s(comparison: Comparison, name: str) -> None:
     comparison.check(name)

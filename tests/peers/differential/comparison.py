@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 
 from differential import (
     cases_invalid,
@@ -13,7 +12,7 @@ from differential import (
     cases_resources,
 )
 from differential.bundles import CASES, Case, Config
-from differential.differences import WAITING, Difference, differing, unexplained
+from differential.differences import Difference, differing, unexplained
 from differential.views import Host, Kit, Outcome, Runtime, run
 
 #: By being imported they have filled CASES.
@@ -23,11 +22,6 @@ TABLES = (cases_process, cases_mounts, cases_linux, cases_resources, cases_inval
 def names_of(table: str) -> list[str]:
     """The cases of ``cases_TABLE.py``."""
     return [case.name for case in CASES.values() if case.table == table]
-
-
-def waits(name: str) -> bool:
-    """Whether the case waits for somebody."""
-    return any(fnmatchcase(name, pattern) for pattern in WAITING)
 
 
 class Comparison:
