@@ -219,8 +219,8 @@ case(
     "bind-idmapped",
     mount("/mnt", "bind", SOURCE, "bind", uidMappings=IDS, gidMappings=IDS),
     peer=None,
-    probes="stat:/mnt/file",
-    expect={"probes/stat:/mnt/file": "- 0644 3000:3000"},
+    probes="stat:/mnt",
+    expect={"probes/stat:/mnt": "d 0750 3000:3000"},
 )
 case(
     "bind-idmap-as-the-container-s",
