@@ -28,6 +28,7 @@ def _combines(name: str) -> bool:
     refused = any(
         row.covers([name], "runc", "outcome") and row.example != "base"
         for row in (*DELIBERATE, *PENDING)
+        for row in (*DELIBERATE, *PENDING)
     )
     return (
         case.peer == "runc"

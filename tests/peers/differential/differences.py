@@ -140,12 +140,6 @@ DELIBERATE = (
         cases="user-namespace* device-in-a-user*",
         why="the host's nodes are shown read-only, so that nobody changes their modes: 0012",
     ),
-    Difference(
-        "cgroup-in-a-namespace",
-        "mount/sys/fs/cgroup/*",
-        cases="cgroup-in-a-namespace cgroup-writable",
-        why="the flags are the config's; runc adds nodev, nosuid and noexec in a namespace",
-    ),
     # ── linux ──
     Difference(
         "cgroups-path-absent",
@@ -162,12 +156,6 @@ DELIBERATE = (
         "keyring",
         cases="user-namespace* device-in-a-user-namespace",
         why="its user may search it, as without a user namespace; runc 1.1 fails to allow that",
-    ),
-    Difference(
-        "user-namespace",
-        "mount/dev/*",
-        cases="user-namespace* device-in-a-user-namespace",
-        why="binds of the host's nodes are read-only: no change of mode reaches the host",
     ),
     Difference(
         "missing-ociVersion",
