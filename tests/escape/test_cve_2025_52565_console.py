@@ -35,7 +35,8 @@ def test_without_the_guard_it_is_followed(
     without("path.c", "how.resolve |= RESOLVE_NO_SYMLINKS;", ";")
     done = run_bundle("grep -c ' /etc/passwd ' /proc/self/mountinfo", [_PTS], terminal=True)
 
-    assert done.stdout.split() == ["1"]
+    # script(1) may show the end of its input, a ^@, before the answer.
+    assert done.stdout.replace("^@", "").split() == ["1"]
 
 
 @pytest.mark.parametrize("made", ["fifo", "directory", "nothing"])
