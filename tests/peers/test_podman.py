@@ -262,7 +262,14 @@ def test_flags_of_the_process(podman: Podman) -> None:
     assert podman.run("--init", IMAGE, "cat", "/proc/1/comm").stdout == "podman-init\n"
     assert podman.run("--hostname=its-own", IMAGE, "hostname").stdout == "its-own\n"
     assert podman.run("--user=5:6", IMAGE, "id").stdout.startswith("uid=5(5) gid=6(6)")
-    limit = podman.run("--ulimit=nofile=77:88", IMAGE, "sh", "-c", "ulimit -n; ulimit -Hn")
+    limit = podman.run(
+        "--ulimit=nofile=77:88",
+        "--ulimit=nproc=1000:1000",
+        IMAGE,
+        "sh",
+        "-c",
+        "ulimit -n; ulimit -Hn",
+    )
     assert limit.stdout == "77\n88\n"
     assert (
         podman.run(
