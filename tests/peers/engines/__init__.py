@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import select
 import subprocess
 import tarfile
 import tempfile
@@ -115,7 +116,7 @@ def wait_until(holds: Callable[[], bool], what: str, timeout_s: float = 30) -> N
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline, f"not after {timeout_s} s: {what}"
-        time.sleep(0.05)
+        select.select([], [], [], 0.05)
 
 
 def busybox_archive(path: Path, name: str) -> Path:
