@@ -1360,7 +1360,6 @@ def test_clone_at_the_limit_of_processes_is_told(tmp_path: Path) -> None:
 # ---- what is left, and what the command line says ----
 
 
-@pytest.mark.serial
 def _ready(engine: Engine) -> set[str]:
     """The process that waits for the next start (decisions/0013), which a start replaces."""
     assert engine._launcher is not None
@@ -1368,6 +1367,7 @@ def _ready(engine: Engine) -> set[str]:
     return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 
 
+@pytest.mark.serial  # it counts every cgroup of newroot's on the host
 @pytest.mark.parametrize(
     ("words", "says"),
     [
