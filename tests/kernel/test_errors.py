@@ -115,7 +115,7 @@ CASES: dict[str, Case] = {
     ),
     "a fresh proc would show what was hidden on the old one": Case(
         steps=lambda t: (
-            *nested(mount("tmpfs", "/proc/sys"), spaces=("pid",)),
+            *nested(s.UseRoot(path="/"), s.Mask(target="/proc/sys"), spaces=("pid",)),
             s.Reap(),
             mount("proc", f"{t}/m"),
         ),

@@ -279,9 +279,6 @@ def test_flags_of_the_process(podman: Podman) -> None:
     )
 
 
-@pytest.mark.xfail(
-    strict=False, reason="podman's --read-only and --tmpfs ask for tmpcopyup: not there yet"
-)
 def test_a_read_only_root_and_a_tmpfs(podman: Podman) -> None:
     done = podman.run("--read-only", IMAGE, "touch", "/file", check=False)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+import newroot
 from newroot.container import attach
 from newroot.container.records import Container, container
 from newroot.engine import Engine
@@ -28,6 +29,8 @@ from newroot.testing import needs
 pytestmark = [needs("root", "overlay", "busybox"), pytest.mark.timeout(60)]
 
 _PAGE_KIB = 4
+#: Where the newroot under test is, for a Python of its own.
+PACKAGE = str(Path(newroot.__file__).parent.parent)
 
 
 @pytest.fixture
@@ -90,7 +93,7 @@ def test_it_outlives_the_process_that_started_it(engine: Engine, made: list[str]
     program = (
         "import sys; from newroot.engine import Engine; Engine(sys.argv[1]).start(sys.argv[2])"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": PACKAGE}
     subprocess.run(
         [sys.executable, "-c", program, engine.root, made[0]], check=True, env=environment
     )
@@ -317,7 +320,7 @@ def test_a_start_that_is_killed_leaves_either_a_container_that_runs_or_one_that_
         "import sys; from newroot.engine import Engine; engine = Engine(sys.argv[1]);"
         "print(flush=True); engine.start(sys.argv[2]); print(flush=True)"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": PACKAGE}
     command = [sys.executable, "-c", program, engine.root, made[0]]
     whole_start = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
     assert whole_start.stdout is not None

@@ -353,12 +353,9 @@ bear_again (const struct request *request, int *fds, struct borne *born)
 static _Noreturn void
 keep_container (const struct keep *keep, const int *fds)
 {
-  int32_t self = (int32_t)sys (__NR_getpid);
   for (int i = 0; i < launcher.highest; i++)
     if (i != launcher.kept && launcher.children[i].pidfd != 0)
       sys (__NR_waitid, P_PIDFD, launcher.children[i].pidfd, NULL, WEXITED, NULL);
-  sys (__NR_write, launcher.control, &self, sizeof self);
-  close_fd (&launcher.control);
   close_fd (&launcher.owner);
   close_fd (&launcher.events);
   close_fd (&launcher.mounts);
@@ -366,7 +363,7 @@ keep_container (const struct keep *keep, const int *fds)
   const struct child *child = &launcher.children[launcher.kept];
   struct borne born = { .pidfd = child->pidfd, .pid = child->pid };
   for (;;)
-    sys (__NR_exit_group, monitor (keep, fds, born, bear_again));
+    sys (__NR_exit_group, monitor (keep, fds, born, bear_again, launcher.control));
 }
 
 /* One request; 0 when there is none left, -1 when there will be no more. */

@@ -22,7 +22,9 @@ typedef long bear_function (const struct request *request, int *fds, struct born
 int keep_is_sound (const struct keep *keep, long size, size_t count);
 
 /* Keeps the container's streams, log and end until that is over and no restart follows.
- * The descriptors become its own.  Returns an exit status. */
-int monitor (const struct keep *keep, const int *fds, struct borne born, bear_function *again);
+ * The descriptors become its own.  On *asked* it says its process id when all is in place, and
+ * closes that.  Returns an exit status. */
+int monitor (const struct keep *keep, const int *fds, struct borne born, bear_function *again,
+             int asked);
 
 #endif
