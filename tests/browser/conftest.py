@@ -57,9 +57,13 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         process.communicate(timeout=60)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Debian's chromium, driven by playwright."""
+    """Debian's chromium, driven by playwright.
+
+    Not for the whole session: playwright keeps an event loop running in this thread, in which
+    no test of asyncio could run its own.
+    """
     require("chromium")
     import shutil
 

@@ -11,7 +11,12 @@ from engines import Box, Done, busybox_archive, wait_until
 
 from newroot.testing.needs import needs
 
-pytestmark = [needs("root", "overlay", "busybox", "containerd"), pytest.mark.timeout(120)]
+# Alone: an engine with its daemons and shims is a crowd of its own.
+pytestmark = [
+    needs("root", "overlay", "busybox", "containerd"),
+    pytest.mark.timeout(120),
+    pytest.mark.serial,
+]
 
 IMAGE = "docker.io/library/busybox:latest"
 

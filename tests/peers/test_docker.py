@@ -16,7 +16,12 @@ from engines import Box, Done, busybox_archive, wait_until
 
 from newroot.testing.needs import needs
 
-pytestmark = [needs("root", "overlay", "busybox", "docker"), pytest.mark.timeout(180)]
+# Alone: an engine with its daemons and shims is a crowd of its own.
+pytestmark = [
+    needs("root", "overlay", "busybox", "docker"),
+    pytest.mark.timeout(180),
+    pytest.mark.serial,
+]
 
 IMAGE = "busybox:latest"
 

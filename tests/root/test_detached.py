@@ -167,6 +167,8 @@ def test_one_that_is_to_run_always_does_until_it_is_stopped(
     engine: Engine, made: list[str]
 ) -> None:
     made_id = began(engine, made, "sh", "-c", "echo run; exec sleep 100", restart="always")
+    while log(engine, made_id) != "run\n":
+        select.select([], [], [], 0.01)
     with closing(attach.connect(engine.storage, made_id)) as visit:
         first = look(engine, made_id).pid
         assert first is not None
