@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from newroot.cli.end import CONTAINERS, TIME, engine_of, timeout_of
 from newroot.cli.failures import each, explain
 from newroot.cli.flags import Flag, Positional, Verb
 from newroot.cli.run import CONTAINER_FLAGS, RUN, container_of, fetched, fetcher
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def _create(parsed: Parsed, context: Context) -> int:
-    container_id, _ = _made(parsed, _engine(context))
+    container_id, _ = _made(parsed, engine_of(context))
     print(container_id)
     return 0
 
 
 def run_detached(parsed: Parsed, context: Context) -> int:
     """``newroot run -d``: print the id of a container that has been started."""
-    with _engine(context) as engine:
+    with engine_of(context) as engine:
         container_id, settings = _made(parsed, engine)
         stays = False
         try:
@@ -73,7 +74,7 @@ def _check_id_file(path: str | None) -> None:
 
 def _start(parsed: Parsed, context: Context) -> int:
     names = parsed.positionals
-    with _engine(context) as engine:
+    with engine_of(context) as engine:
         if parsed.is_set("attach") or parsed.is_set("interactive"):
             if len(names) != 1:
                 raise UsageError("only one container can be attached to at a time")
@@ -89,10 +90,8 @@ def _start(parsed: Parsed, context: Context) -> int:
 
 
 def _restart(parsed: Parsed, context: Context) -> int:
-    from newroot.cli.end import timeout_of
-
     timeout = timeout_of(parsed)
-    with _engine(context) as engine:
+    with engine_of(context) as engine:
 
         def restart(name: str) -> None:
             engine.stop(name, timeout=timeout)
@@ -103,7 +102,7 @@ def _restart(parsed: Parsed, context: Context) -> int:
 
 
 def _attach(parsed: Parsed, context: Context) -> int:
-    with _engine(context) as engine:
+    with engine_of(context) as engine:
         interactive = not parsed.is_set("no_stdin")
         return _stay(engine, parsed.positionals[0], parsed, interactive=interactive, start=False)
 
@@ -148,16 +147,9 @@ def _connect(
     return engine.attach(name)
 
 
-def _engine(context: Context) -> Engine:
-    from newroot.engine import Engine
-
-    return Engine(context.root, run_root=context.run_root)
-
-
 _DETACH_KEYS = Flag(
     name="detach-keys", metavar="KEYS", help="Leave the container by these: ctrl-p,ctrl-q"
 )
-_CONTAINERS = (Positional(name="CONTAINER", repeat=True, completes="container"),)
 
 CREATE = Verb(
     name="create",
@@ -179,7 +171,7 @@ START = Verb(
         Flag(name="interactive", short="i", help="The same, and hand on what is typed"),
         _DETACH_KEYS,
     ),
-    positionals=_CONTAINERS,
+    positionals=CONTAINERS,
     details=(
         "One that was created, or has ended: it goes on with what it wrote into its root. It "
         "outlives this command."
@@ -190,15 +182,8 @@ RESTART = Verb(
     name="restart",
     summary=VERBS["restart"][1],
     run=_restart,
-    flags=(
-        Flag(
-            name="time",
-            short="t",
-            metavar="SECONDS",
-            help="Kill one that has not ended by then; -1: never",
-        ),
-    ),
-    positionals=_CONTAINERS,
+    flags=(TIME,),
+    positionals=CONTAINERS,
 )
 
 ATTACH = Verb(

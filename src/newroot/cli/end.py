@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def _stop(parsed: Parsed, context: Context) -> int:
     timeout, signal = timeout_of(parsed), _signal(parsed.text("signal"))
-    engine = _engine(context)
+    engine = engine_of(context)
 
     def stop(name: str) -> None:
         engine.stop(name, signal=signal, timeout=timeout)
@@ -26,7 +26,7 @@ def _stop(parsed: Parsed, context: Context) -> int:
 
 def _kill(parsed: Parsed, context: Context) -> int:
     signal = _signal(parsed.text("signal"))
-    engine = _engine(context)
+    engine = engine_of(context)
 
     def kill(name: str) -> None:
         engine.kill(name, 9 if signal is None else signal)
@@ -36,7 +36,7 @@ def _kill(parsed: Parsed, context: Context) -> int:
 
 
 def _wait(parsed: Parsed, context: Context) -> int:
-    engine = _engine(context)
+    engine = engine_of(context)
 
     def wait(name: str) -> None:
         code = engine.wait(name)
@@ -59,28 +59,27 @@ def _signal(name: str | None) -> int | None:
     return None if name is None else signal_number(name)
 
 
-def _engine(context: Context) -> Engine:
+def engine_of(context: Context) -> Engine:
+    """The engine that a verb works with."""
     from newroot.engine import Engine
 
     return Engine(context.root, run_root=context.run_root)
 
 
-_CONTAINERS = (Positional(name="CONTAINER", repeat=True, completes="container"),)
+TIME = Flag(
+    name="time", short="t", metavar="SECONDS", help="Kill one that has not ended by then; -1: never"
+)
+CONTAINERS = (Positional(name="CONTAINER", repeat=True, completes="container"),)
 
 STOP = Verb(
     name="stop",
     summary=VERBS["stop"][1],
     run=_stop,
     flags=(
-        Flag(
-            name="time",
-            short="t",
-            metavar="SECONDS",
-            help="Kill one that has not ended by then; -1: never",
-        ),
+        TIME,
         Flag(name="signal", short="s", metavar="SIGNAL", completes="signal", help="Ask by this"),
     ),
-    positionals=_CONTAINERS,
+    positionals=CONTAINERS,
     details=(
         "It is asked by its --stop-signal, and killed after its --stop-timeout. It does not begin "
         "anew, whatever its restart policy; newroot start starts it again."
@@ -100,13 +99,13 @@ KILL = Verb(
             help="Send this one; without it SIGKILL",
         ),
     ),
-    positionals=_CONTAINERS,
+    positionals=CONTAINERS,
 )
 
 WAIT = Verb(
     name="wait",
     summary=VERBS["wait"][1],
     run=_wait,
-    positionals=_CONTAINERS,
+    positionals=CONTAINERS,
     details="Each exit code is printed on a line of its own; -1 when nobody lived to see the end.",
 )
