@@ -163,7 +163,8 @@ class Shell:
         if verb == "ps":
             return len(json.loads(text)) if text.startswith("[") else len(text.splitlines())
         if verb == "state":
-            return _entry(json.loads(text))
+            # A container that says something meanwhile says it behind the document.
+    return _entry(json.JSONDecoder().raw_decode(text)[0])
         return None  # what the container itself says, or a warning
 
 

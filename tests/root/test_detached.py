@@ -19,6 +19,7 @@ import pytest
 
 import newroot
 from newroot.container import attach
+from newroot.container.lifecycle import wait_until_it_ends
 from newroot.container.records import Container, container
 from newroot.engine import Engine
 from newroot.errors import StepError, WrongStatus
