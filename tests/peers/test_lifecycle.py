@@ -149,6 +149,7 @@ class Shell:
         path.write_text(json.dumps(config))
 
     def normal(self, verb: str, text: str) -> Any:
+        # A container that says something meanwhile says it behind what the command has said.
         text = text.replace(str(self.bundle), "BUNDLE")
         if verb == "list":
             return _list(text)
@@ -161,10 +162,11 @@ class Shell:
                 for key in ("Uid", "Gid", "CapEff", "CapBnd", "NoNewPrivs", "Umask")
             }
         if verb == "ps":
-            return len(json.loads(text)) if text.startswith("[") else len(text.splitlines())
+            if text.startswith("["):
+                return len(json.JSONDecoder().raw_decode(text)[0])
+            return sum(line.startswith(("UID", "root")) for line in text.splitlines())
         if verb == "state":
-            # A container that says something meanwhile says it behind the document.
-    return _entry(json.JSONDecoder().raw_decode(text)[0])
+            return _entry(json.JSONDecoder().raw_decode(text)[0])
         return None  # what the container itself says, or a warning
 
 
