@@ -21,7 +21,6 @@ from engines import wait_until
 
 from newroot.testing.needs import needs
 
-# pytest.importorskip("newroot.cli.oci.create")
 pytestmark = [needs("root", "gcc", "runc"), pytest.mark.timeout(60)]
 
 CREATE = "create --bundle @ case"
