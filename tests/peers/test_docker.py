@@ -14,6 +14,9 @@ import pytest
 from differential.views import Runtime
 from engines import Box, Done, busybox_archive, wait_until
 
+from newroot import observe
+from newroot.observe.overlay import Layer
+from newroot.observe.stores import foreign_layers
 from newroot.testing.needs import needs
 
 # Alone: an engine with its daemons and shims is a crowd of its own.
@@ -209,6 +212,23 @@ def test_a_volume_keeps_what_is_written(docker: Docker) -> None:
     assert docker(*run, "-v", "data:/data:ro", IMAGE, "cat", "/data/file").stdout == "kept\n"
     done = docker(*run, "-v", "data:/data:ro", IMAGE, "touch", "/data/file", check=False)
     assert "Read-only file system" in done.stderr
+
+
+def test_our_own_look_knows_its_containers_and_their_layers(docker: Docker) -> None:
+    """From outside of the box: process ids of this host, the daemon's store found by its layers."""
+    run = ("run", "-d", "--network=none", "--name=looked-at", IMAGE, "sleep", "1000")
+    container = docker(*run).stdout.strip()
+    wanted = observe.EngineContainer(engine="docker", id=container)
+    image = docker.inspect(IMAGE, "{{index .RootFS.Layers 0}}")
+
+    own = [space for space in observe.namespaces() if space.container == wanted]
+    assert {space.type for space in own} >= {"mnt", "pid", "ipc", "uts", "net"}
+    (mounts,) = (observe.mounts(space.pid) for space in own if space.type == "mnt")
+    assert mounts[0].overlay is not None
+    layers = foreign_layers(mounts[0].overlay.lower)
+    # Docker puts a layer of its own, with the mount points, over those of the image.
+    assert Layer(diff_id=image, images=(IMAGE,)) in layers.values()
+    docker("rm", "-f", "looked-at")
 
 
 def test_a_restart_policy_starts_it_again(docker: Docker) -> None:
