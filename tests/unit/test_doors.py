@@ -56,8 +56,9 @@ HOT_ROOMS = (
 HOT_FILES = ("cli/main.py", "cli/run.py", "cli/start.py")
 HEAVY = frozenset(
     {
-        "argparse", "asyncio", "ctypes", "dataclasses", "enum", "json", "logging", "pathlib", "re",
-        "shutil", "signal", "socket", "subprocess", "tempfile", "typing",
+        "argparse", "asyncio", "collections", "contextlib", "ctypes", "dataclasses", "enum", "functools",
+        "inspect", "json", "logging", "pathlib", "re", "shutil", "signal", "socket", "subprocess",
+        "tempfile", "types", "typing",
     }
 )  # fmt: skip
 

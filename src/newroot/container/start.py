@@ -8,7 +8,6 @@ place, are the next one's.
 from __future__ import annotations
 
 import os
-from functools import partial
 
 from newroot.container import config as configs
 from newroot.container import etc, mounts
@@ -228,7 +227,8 @@ class Starter:
             request = Request(
                 plan=blueprint.bytes_for(container_id, last), clone_flags=blueprint.clone_flags
             )
-            plan: Callable[[], Plan] = partial(blueprint.plan_for, container_id, last)
+            # Not functools: its modules are a millisecond of a command's start.
+            plan: Callable[[], Plan] = lambda: blueprint.plan_for(container_id, last)  # noqa: E731
             if ids is not None:
                 from newroot.isolation.user_namespace import launch_in
 

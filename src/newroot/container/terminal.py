@@ -12,7 +12,6 @@ import os
 import select
 import struct
 import termios
-from functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def relay(process: Process, *, interactive: bool, wakeup: int) -> None:
     # have closed it for a moment: ioctl_tty(2), TIOCGPTPEER.
     kept = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:
-        with Raw(0 if interactive else -1), Resizing(partial(set_window_size, master)):
+        with Raw(0 if interactive else -1), Resizing(lambda *size: set_window_size(master, *size)):
             _pump(process, master, interactive, wakeup)
     finally:
         os.close(kept)
