@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from newroot.container.records import Container
     from newroot.container.settings import Device, Mount, Settings
     from newroot.engine import Engine
-    from newroot.engine_images import History, Pruned
     from newroot.errors import (
         AlreadyExists,
         BlobNotFound,
@@ -41,6 +40,8 @@ if TYPE_CHECKING:
         UsageError,
         WrongStatus,
     )
+    from newroot.images.history import History
+    from newroot.images.prune import Pruned
     from newroot.images.store import Image
     from newroot.version import VERSION as __version__
 
@@ -50,12 +51,13 @@ _HOMES = {
     "container.records": "Container",
     "container.settings": "Device Mount Settings",
     "engine": "Engine",
-    "engine_images": "History Pruned",
     "errors": (
         "AlreadyExists BlobNotFound BugError DigestMismatch ImageError NewrootError NotFound "
         "RegistryError SizeMismatch SpecError StateError StepError SyscallError UnsafeEntry "
         "UnsupportedError UsageError WrongStatus"
     ),
+    "images.history": "History",
+    "images.prune": "Pruned",
     "images.store": "Image",
 }
 _ROOM_OF = {name: room for room, names in _HOMES.items() for name in names.split()}

@@ -19,7 +19,8 @@ from newroot.container.source import Source, directory_source, stamp
 from newroot.container.start import Starter
 from newroot.container.storage import ContainerStorage
 from newroot.engine_containers import ContainerVerbs
-from newroot.errors import StateError, UsageError
+from newroot.engine_images import ImageVerbs
+from newroot.errors import UsageError
 from newroot.images.store import ImageStore
 from newroot.oci.image import read_run_config
 from newroot.plan.launcher import Launcher
@@ -28,15 +29,11 @@ from newroot.rootfs.volumes import VolumeStore
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, BinaryIO
+    from typing import Any
 
     from newroot.container.foreground import OnTimes
     from newroot.container.process import Process, Result
     from newroot.container.records import Container
-    from newroot.engine_images import History, Pruned
-    from newroot.images.registry.progress import OnProgress
-    from newroot.images.registry.push import Pushed
-    from newroot.images.store import Image, Removed
     from newroot.plan.steps import Plan
 
 
@@ -44,7 +41,7 @@ if TYPE_CHECKING:
 _engines: set[_weakref.ref[Engine]] = set()
 
 
-class Engine(ContainerVerbs):
+class Engine(ContainerVerbs, ImageVerbs):
     """Runs containers.  A context manager; may be used from several threads at once.
 
     *root* is where images, containers and volumes are kept: by default ``$NEWROOT_ROOT``, else
@@ -257,67 +254,6 @@ class Engine(ContainerVerbs):
         """No longer end *process* with the engine: it has ended, or is the caller's to end."""
         self._processes.discard(process)
 
-    # ---- registries ----
-
-    def pull(
-        self,
-        reference: str,
-        *,
-        platform: str | None = None,
-        tls_verify: bool | None = None,
-        authfile: str | None = None,
-        cert_dir: str | None = None,
-        username: str | None = None,
-        password: str | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> Image:
-        """Fetch an image from its registry, unless it is here and unchanged, and return it.
-
-        Names, mirrors and credentials are as Docker's and podman's files have them; *username*
-        and *password* go before.  *platform* is ``linux/arm64`` and the like, by default this
-        machine's.  *tls_verify* False allows plain HTTP and unverified TLS.  *on_progress* is
-        called from other threads, by one at a time (``newroot.images.registry.progress``).
-
-        On any failure the store is as it was, but for parts of blobs that the next pull goes on
-        from.  Raises UsageError, RegistryError, ImageError and its kin.
-        """
-        from newroot.images.registry.client import Access
-        from newroot.images.registry.pull import pull_image
-
-        access = Access(
-            tls_verify=tls_verify, authfile=authfile, cert_dir=cert_dir,
-            username=username, password=password,
-        )  # fmt: skip
-        return pull_image(
-            self.images, reference, platform=platform, access=access, on_progress=on_progress
-        )
-
-    def push(
-        self,
-        name: str,
-        destination: str | None = None,
-        *,
-        tls_verify: bool | None = None,
-        authfile: str | None = None,
-        cert_dir: str | None = None,
-        username: str | None = None,
-        password: str | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> Pushed:
-        """Send the image *name* to where its name says, or to *destination*.
-
-        The arguments are those of ``pull()``.  Raises NotFound, UsageError, RegistryError,
-        ImageError; what the registry has taken by then it may keep.
-        """
-        from newroot.images.registry.client import Access
-        from newroot.images.registry.push import push_image
-
-        access = Access(
-            tls_verify=tls_verify, authfile=authfile, cert_dir=cert_dir,
-            username=username, password=password,
-        )  # fmt: skip
-        return push_image(self.images, name, destination, access=access, on_progress=on_progress)
-
     # ---- what is there ----
 
     def containers(self) -> tuple[Container, ...]:
@@ -344,140 +280,6 @@ class Engine(ContainerVerbs):
         self._sweep()
         container_id = self.storage.resolve(name)
         delete(self.storage, self.volumes, container_id, force=force, with_volumes=with_volumes)
-
-    def layers_in_use(self) -> frozenset[str]:
-        """The paths of the layers that a container stands on, running or not."""
-        return frozenset(layer for found in self.containers() for layer in found.lower)
-
-    def remove_image(self, name: str, *, force: bool = False) -> Removed:
-        """Take a name from an image; the image goes with its last name.
-
-        Raises NotFound, and StateError when the image would go and a container stands on it.  With
-        *force* it goes, but for the layers that containers need.
-        """
-        if not force:
-            self._check_unused(name)
-        return self.images.remove(name, keep_layers=self.layers_in_use())
-
-    def _check_unused(self, name: str) -> None:
-        entry = self.images.find_entry(self.images.entries(), name)
-        if entry is None:
-            return  # whoever removes will say so
-        images, digest = self.images.list(), entry.get("digest")
-        if sum(image.digest == digest for image in images) > 1:
-            return  # it has another name, and stays
-        needed = {layer for i in images if i.digest != digest for layer in i.layers}
-        doomed = {layer for i in images if i.digest == digest for layer in i.layers} - needed
-        for found in self.containers():
-            if doomed.intersection(found.lower):
-                called = found.name or found.id[:12]
-                raise StateError(
-                    f"remove image {name}: container {called} stands on it ({found.status})",
-                    hint=f"newroot rm {called} first; with --force its layers stay for it",
-                )
-
-    # ---- a container's files ----
-
-    def diff(self, container: str) -> list[tuple[str, str]]:
-        """What a container has changed in its root: ``A``, ``C`` or ``D``, and the path.
-
-        Raises NotFound, and StateError for one whose upper is not on the disk.
-        """
-        from newroot.engine_images import diff, files_of
-
-        return diff(files_of(self.storage, container))
-
-    def export(self, container: str, file: str | os.PathLike[str] | BinaryIO) -> None:
-        """Write a container's whole root as a flat tar to *file*: a path, or an open file.
-
-        Volumes are not in it.  Errors as ``diff()``.
-        """
-        from newroot.engine_images import export, files_of, opened
-
-        files = files_of(self.storage, container)
-        with opened(file) as fd:
-            export(files, fd)
-
-    def commit(
-        self,
-        container: str,
-        name: str | None = None,
-        *,
-        author: str | None = None,
-        message: str | None = None,
-        changes: Sequence[str] = (),
-        pause: bool = True,
-    ) -> Image:
-        """Make an image of what a container has changed, on the image that it stands on.
-
-        *changes* are Dockerfile instructions, as ``CMD ["sh"]``.  What runs is frozen meanwhile,
-        if it has a cgroup and unless *pause* is False.  With SOURCE_DATE_EPOCH in the environment
-        nothing in the image is later.  Raises as ``diff()``, and ImageError when that image is
-        not here any more.
-        """
-        from contextlib import nullcontext
-
-        from newroot.engine_images import commit, files_of, held_still
-
-        files = files_of(self.storage, container)
-        paused = held_still(self.storage, files.found) if pause else nullcontext()
-        return commit(
-            self.images,
-            files,
-            name=name,
-            author=author,
-            message=message,
-            instructions=changes,
-            paused=paused,
-        )
-
-    # ---- images ----
-
-    def save(
-        self,
-        images: Sequence[str],
-        file: str | os.PathLike[str] | BinaryIO,
-        *,
-        format: str = "docker-archive",
-    ) -> None:
-        """Write images to one archive at *file*: a path, or an open file.
-
-        *format* is ``docker-archive``, which is an OCI layout too, or ``oci-archive``.  A file
-        that was there is replaced only when the whole archive is written.
-        """
-        from newroot.engine_images import opened
-        from newroot.images.save import save_images
-
-        with opened(file) as fd:
-            save_images(self.images, images, fd, format=format)
-
-    def load(self, file: str | os.PathLike[str] | BinaryIO) -> list[Image]:
-        """Bring in every image of an archive or a layout: all, or none."""
-        from newroot.images.archive import load_archive
-
-        return load_archive(self.images, file)
-
-    def history(self, image: str) -> list[History]:
-        """How an image came to be, the newest first: ``docker history``."""
-        from newroot.engine_images import history
-
-        return history(self.images, image)
-
-    def prune_images(self, *, all: bool = False, filters: Sequence[str] = ()) -> Pruned:
-        """Remove images without a name, and blobs and layers that nobody needs.
-
-        With *all* also those that no container stands on.  *filters* are Docker's, as
-        ``until=24h`` or ``label=NAME=VALUE``.  What a container stands on stays.
-        """
-        from newroot.engine_images import prune
-
-        return prune(
-            self.images,
-            self.remove_image,
-            stacks={container.lower for container in self.containers()},
-            every=all,
-            filters=filters,
-        )
 
     # ---- for the command line ----
 

@@ -1,350 +1,224 @@
-"""The engine's half where a container's files become an image or an archive.
+"""``Engine``'s part for images: fetched, sent, made, saved, listed, removed.
 
-What a container shows is its upper on its layers.  Nothing is mounted to read them: linux/
-merged_tree.py walks them by descriptor, so what the container wrote cannot lead anybody out.
+Each verb is a door to one file of ``images``, opened when it is first used; where a container's
+files come into it, to engine_files.py.
 """
 
 from __future__ import annotations
 
-import os
-import stat
-from contextlib import contextmanager
-
-from newroot.errors import ImageError, NewrootError, NotFound, StateError, UsageError
-from newroot.images.commit import Commit, commit_image
-from newroot.images.flat import source_date_epoch, timestamp
-from newroot.images.instructions import changed
-from newroot.images.pack import Packer, gathered
-from newroot.linux.merged_tree import walk
-from newroot.oci import json
-from newroot.oci.image import read_diff_ids
-from newroot.record import record
-from newroot.rootfs.diff import DELETED, changes, listed
+from newroot.errors import StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
-    from typing import Any, BinaryIO
+    import os
+    from collections.abc import Sequence
+    from typing import BinaryIO, Unpack
 
     from newroot.container.records import Container
     from newroot.container.storage import ContainerStorage
+    from newroot.images.history import History
+    from newroot.images.prune import Pruned
+    from newroot.images.registry.client import AccessWords
+    from newroot.images.registry.progress import OnProgress
+    from newroot.images.registry.push import Pushed
     from newroot.images.store import Image, ImageStore, Removed
-    from newroot.rootfs.diff import Change
-
-#: What newroot itself says in a container's environment: not the image's to keep.
-_OWN_ENV = ("HOSTNAME", "HOME", "TERM")
 
 
-@record
-class Files:
-    """Where a container's files are."""
+class ImageVerbs:
+    """What ``Engine`` can do with images, and with a container's files."""
 
-    found: Container
-    upper: str
-    lower: tuple[str, ...]  #: topmost first
-    config: dict[str, Any]  #: its config.json; empty when it has none
+    images: ImageStore
+    storage: ContainerStorage
 
-    @property
-    def made(self) -> frozenset[bytes]:
-        """Where something is mounted in it, from its root, without a slash before it."""
-        mounts = self.config.get("mounts")
-        targets = [m.get("destination") for m in mounts if isinstance(m, dict)] if mounts else []
-        names = [os.fsencode(t.strip("/")) for t in targets if isinstance(t, str)]
-        return frozenset(name for name in names if name)
+    def containers(self) -> tuple[Container, ...]:
+        raise NotImplementedError
 
+    # ---- registries ----
 
-def files_of(storage: ContainerStorage, name: str) -> Files:
-    """Find a container's files.  Raises NotFound, and StateError when they are not on a disk."""
-    from newroot.container.records import container
+    def pull(
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        on_progress: OnProgress | None = None,
+        **access: Unpack[AccessWords],
+    ) -> Image:
+        """Fetch an image from its registry, unless it is here and unchanged, and return it.
 
-    found = container(storage, storage.resolve(name))
-    if found is None:
-        raise NotFound(f"no container {name}", hint="newroot ps -a shows all")
-    directory = storage.directory(found.id)
-    if not found.lower or not os.path.isdir(f"{directory}/upper"):
-        raise StateError(
-            f"read the files of container {name}: it has no upper on the disk",
-            hint="one that is thrown away at its end keeps what it writes in memory, and --rootfs "
-            "DIR writes into DIR itself",
+        *platform* is ``linux/arm64`` and the like, by default this machine's.  *on_progress* is
+        called from other threads, by one at a time (``newroot.images.registry.progress``).
+
+        Names, mirrors and credentials are as Docker's and podman's files have them.  *access* goes
+        before: ``username`` and ``password``; ``authfile``, where more of them are; ``cert_dir``,
+        where ``*.crt`` to trust and ``*.cert`` with ``*.key`` to show are; ``tls_verify``, of
+        which False allows plain HTTP and unverified TLS.
+
+        On any failure the store is as it was, but for parts of blobs that the next pull goes on
+        from.  Raises UsageError, RegistryError, ImageError and its kin.
+        """
+        from newroot.images.registry.client import Access
+        from newroot.images.registry.pull import pull_image
+
+        return pull_image(
+            self.images,
+            reference,
+            platform=platform,
+            access=Access(**access),
+            on_progress=on_progress,
         )
-    return Files(
-        found=found,
-        upper=f"{directory}/upper",
-        lower=found.lower,
-        config=_config(f"{directory}/config.json"),
-    )
 
+    def push(
+        self,
+        name: str,
+        destination: str | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+        **access: Unpack[AccessWords],
+    ) -> Pushed:
+        """Send the image *name* to where its name says, or to *destination*.
 
-def _config(path: str) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as file:
-            found = json.loads(file.read(), what=path)
-    except (OSError, UsageError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        *access* is as for ``pull()``.  Raises NotFound, UsageError, RegistryError,
+        ImageError; what the registry has taken by then it may keep.
+        """
+        from newroot.images.registry.client import Access
+        from newroot.images.registry.push import push_image
 
+        return push_image(
+            self.images, name, destination, access=Access(**access), on_progress=on_progress
+        )
 
-@contextmanager
-def opened(file: str | os.PathLike[str] | BinaryIO) -> Iterator[int]:
-    """A descriptor to write an archive to; a path has it only when it is whole."""
-    if not isinstance(file, (str, os.PathLike)):
-        file.flush()
-        yield file.fileno()
-        return
-    path = os.path.abspath(os.fspath(file))
-    try:
-        kind = os.stat(path).st_mode
-    except FileNotFoundError:
-        kind = stat.S_IFREG
-    if not stat.S_ISREG(kind):  # a fifo, a terminal, /dev/null: nothing to put beside
-        with open(path, "wb", buffering=0) as there:
-            yield there.fileno()
-        return
-    beside = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{os.getpid()}.new"
-    try:
-        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise UsageError(f"write {path}: {error.strerror}") from None
-    try:
-        yield fd
-        os.rename(beside, path)
-    except BaseException:
-        os.unlink(beside)
-        raise
-    finally:
-        os.close(fd)
+    # ---- what is there ----
 
+    def layers_in_use(self) -> frozenset[str]:
+        """The paths of the layers that a container stands on, running or not."""
+        return frozenset(layer for found in self.containers() for layer in found.lower)
 
-# ── diff and export ──────────────────────────────────────────────────────────────────────────
+    def remove_image(self, name: str, *, force: bool = False) -> Removed:
+        """Take a name from an image; the image goes with its last name.
 
+        Raises NotFound, and StateError when the image would go and a container stands on it.  With
+        *force* it goes, but for the layers that containers need.
+        """
+        if not force:
+            self._check_unused(name)
+        return self.images.remove(name, keep_layers=self.layers_in_use())
 
-def diff(files: Files) -> list[tuple[str, str]]:
-    """``A``, ``C`` or ``D``, and an absolute path, for everything the container has changed."""
-    found = listed(changes(files.upper, files.lower, made=files.made))
-    return [(kind, "/" + os.fsdecode(path)) for kind, path in found]
+    def _check_unused(self, name: str) -> None:
+        entry = self.images.find_entry(self.images.entries(), name)
+        if entry is None:
+            return  # whoever removes will say so
+        images, digest = self.images.list(), entry.get("digest")
+        if sum(image.digest == digest for image in images) > 1:
+            return  # it has another name, and stays
+        needed = {layer for i in images if i.digest != digest for layer in i.layers}
+        doomed = {layer for i in images if i.digest == digest for layer in i.layers} - needed
+        for found in self.containers():
+            if doomed.intersection(found.lower):
+                called = found.name or found.id[:12]
+                raise StateError(
+                    f"remove image {name}: container {called} stands on it ({found.status})",
+                    hint=f"newroot rm {called} first; with --force its layers stay for it",
+                )
 
+    # ---- a container's files ----
 
-def export(files: Files, fd: int) -> None:
-    """Write the container's whole root as one flat tar to *fd*, which may be a pipe."""
-    packer = Packer(what=f"container {files.found.id[:12]}")
+    def diff(self, container: str) -> list[tuple[str, str]]:
+        """What a container has changed in its root: ``A``, ``C`` or ``D``, and the path.
 
-    def members() -> Iterator[bytes]:
-        for found in walk((files.upper, *files.lower)):
-            yield from packer.file(found.path, found.parent, found.name, found.status)
-        yield packer.end()
+        Raises NotFound, and StateError for one whose upper is not on the disk.
+        """
+        from newroot.engine_files import diff, files_of
 
-    for chunk in gathered(members()):
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(fd, view) :]
+        return diff(files_of(self.storage, container))
 
+    def export(self, container: str, file: str | os.PathLike[str] | BinaryIO) -> None:
+        """Write a container's whole root as a flat tar to *file*: a path, or an open file.
 
-@contextmanager
-def held_still(storage: ContainerStorage, found: Container) -> Iterator[None]:
-    """Freeze a container that runs, as far as it has a cgroup to freeze it by."""
-    from newroot.isolation.cgroups.cgroup import Cgroup
-    from newroot.isolation.cgroups.detect import detect
+        Volumes are not in it.  Errors as ``diff()``.
+        """
+        from newroot.engine_files import export, files_of, opened
 
-    path = storage.state(found.id).get("cgroup") if found.status == "running" else None
-    cgroup = Cgroup.find(path, host=detect()) if isinstance(path, str) else None
-    if cgroup is None or cgroup.is_frozen():
-        yield
-        return
-    try:
-        cgroup.freeze()
-    except NewrootError:
-        yield  # no freezer here: it is read while it runs, as with pause=False
-        return
-    try:
-        yield
-    finally:
-        cgroup.thaw()
+        files = files_of(self.storage, container)
+        with opened(file) as fd:
+            export(files, fd)
 
+    def commit(
+        self,
+        container: str,
+        name: str | None = None,
+        *,
+        author: str | None = None,
+        message: str | None = None,
+        changes: Sequence[str] = (),
+        pause: bool = True,
+    ) -> Image:
+        """Make an image of what a container has changed, on the image that it stands on.
 
-# ── commit ───────────────────────────────────────────────────────────────────────────────────
+        *changes* are Dockerfile instructions, as ``CMD ["sh"]``.  What runs is frozen meanwhile,
+        if it has a cgroup and unless *pause* is False.  With SOURCE_DATE_EPOCH in the environment
+        nothing in the image is later.  Raises as ``diff()``, and ImageError when that image is
+        not here any more.
+        """
+        from contextlib import nullcontext
 
+        from newroot.engine_files import commit, files_of, held_still
 
-def commit(
-    store: ImageStore,
-    files: Files,
-    *,
-    name: str | None,
-    author: str | None,
-    message: str | None,
-    instructions: Sequence[str],
-    paused: AbstractContextManager[object],
-) -> Image:
-    """See ``Engine.commit``."""
-    base = base_image(store, files)
-    epoch = source_date_epoch(os.environ)
-    said = Commit(
-        config=changed(_settings(base, files), instructions),
-        created=timestamp(epoch),
-        created_by=" ".join(files.found.command),
-        author=author,
-        message=message,
-    )
-    with paused:
-        parts = layer_of(changes(files.upper, files.lower, made=files.made), epoch=epoch)
-        return commit_image(store, base, _reader(gathered(parts)), said, name=name)
+        files = files_of(self.storage, container)
+        paused = held_still(self.storage, files.found) if pause else nullcontext()
+        return commit(
+            self.images,
+            files,
+            name=name,
+            author=author,
+            message=message,
+            instructions=changes,
+            paused=paused,
+        )
 
+    # ---- archives ----
 
-def base_image(store: ImageStore, files: Files) -> Image:
-    """The image that the container stands on: the one whose layers it has.
+    def save(
+        self,
+        images: Sequence[str],
+        file: str | os.PathLike[str] | BinaryIO,
+        *,
+        format: str = "docker-archive",
+    ) -> None:
+        """Write images to one archive at *file*: a path, or an open file.
 
-    Raises ImageError when it was removed.
-    """
-    for image in store.list():
-        if image.layers == files.lower:
-            return image
-    raise ImageError(
-        f"commit container {files.found.id[:12]}: the image it stands on "
-        f"({files.found.source}) is not here any more",
-        hint="newroot export CONTAINER | newroot import - NAME makes an image without it",
-    )
+        *format* is ``docker-archive``, which is an OCI layout too, or ``oci-archive``.  A file
+        that was there is replaced only when the whole archive is written.
+        """
+        from newroot.engine_files import opened
+        from newroot.images.save import save_images
 
+        with opened(file) as fd:
+            save_images(self.images, images, fd, format=format)
 
-def _settings(base: Image, files: Files) -> dict[str, Any]:
-    """The image's settings with what the container was started with, as Docker keeps it."""
-    config = dict(base.config.get("config") or {})
-    command, entrypoint = list(files.found.command), list(config.get("Entrypoint") or [])
-    if command[: len(entrypoint)] == entrypoint:
-        config["Cmd"] = command[len(entrypoint) :]
-    else:
-        config.pop("Entrypoint", None)
-        config["Cmd"] = command
-    process = files.config.get("process")
-    if isinstance(process, dict):
-        env = [pair for pair in process.get("env") or [] if _name(pair) not in _OWN_ENV]
-        own = [pair for pair in config.get("Env") or [] if _name(pair) in _OWN_ENV]
-        if env or own:
-            config["Env"] = env + own
-        cwd = process.get("cwd")
-        if cwd and cwd != (config.get("WorkingDir") or "/"):
-            config["WorkingDir"] = cwd
-    return config
+    def load(self, file: str | os.PathLike[str] | BinaryIO) -> list[Image]:
+        """Bring in every image of an archive or a layout: all, or none."""
+        from newroot.images.archive import load_archive
 
+        return load_archive(self.images, file)
 
-def _name(pair: str) -> str:
-    return pair.partition("=")[0]
+    def history(self, image: str) -> list[History]:
+        """How an image came to be, the newest first: ``docker history``."""
+        from newroot.images.history import history
 
+        return history(self.images, image)
 
-def layer_of(found: Iterable[Change], *, epoch: int | None) -> Iterator[bytes]:
-    """The tar of a layer that makes these changes."""
-    packer = Packer(what="the container's changes", epoch=epoch)
-    for change in found:
-        if change.kind == DELETED:
-            if not change.opaque:  # else its directory's mark hides it
-                yield packer.whiteout(change.path)
-            continue
-        now = change.found
-        if now.name.startswith(b".wh."):
-            # It would be read as a mark that hides another file: image-spec, layer.md.
-            raise ImageError(
-                f"commit: {os.fsdecode(b'/' + now.path)!r}: no layer can hold a file whose name "
-                "begins with '.wh.'",
-                hint="rename or remove it in the container, or newroot export the container",
-            )
-        if change.anew:
-            # Who unpacks over what is there would leave the old directory's attributes on it.
-            yield packer.whiteout(change.path)
-        yield from packer.file(now.path, now.parent, now.name, now.status)
-        if change.opaque:
-            yield packer.opaque(now.path)
-    yield packer.end()
+    def prune_images(self, *, all: bool = False, filters: Sequence[str] = ()) -> Pruned:
+        """Remove images without a name, and blobs and layers that nobody needs.
 
+        With *all* also those that no container stands on.  *filters* are Docker's, as
+        ``until=24h`` or ``label=NAME=VALUE``.  What a container stands on stays.
+        """
+        from newroot.images.prune import prune_images
 
-def _reader(chunks: Iterator[bytes]) -> Callable[[], bytes]:
-    return lambda: next(chunks, b"")
-
-
-# ── history and prune ────────────────────────────────────────────────────────────────────────
-
-
-@record
-class History:
-    """One step in the making of an image."""
-
-    created: str | None  #: RFC 3339
-    created_by: str
-    comment: str
-    size: int  #: bytes of its layer as it is stored; 0 for a step that made none
-    diff_id: str | None  #: of its layer
-
-
-def history(store: ImageStore, name: str) -> list[History]:
-    """See ``Engine.history``."""
-    image = store.get(name)
-    manifest = store.manifest(name)
-    layers = list(zip(read_diff_ids(image.config), manifest.layers, strict=True))[::-1]
-    steps = []
-    told = image.config.get("history")
-    for step in told if isinstance(told, list) else []:
-        if not isinstance(step, dict):
-            continue
-        diff_id, size = None, 0
-        if not step.get("empty_layer") and layers:
-            diff_id, blob = layers.pop()
-            size = blob.size
-        steps.append(_step(step, diff_id, size))
-    # Layers that the history says nothing of: it is optional, and nobody checks it.
-    steps += [_step({}, diff_id, blob.size) for diff_id, blob in reversed(layers)]
-    return steps[::-1]
-
-
-def _step(step: dict[str, Any], diff_id: str | None, size: int) -> History:
-    created = step.get("created")
-    return History(
-        created=created if isinstance(created, str) else None,
-        created_by=str(step.get("created_by") or ""),
-        comment=str(step.get("comment") or ""),
-        size=size,
-        diff_id=diff_id,
-    )
-
-
-@record
-class Pruned:
-    """What ``prune_images`` took away."""
-
-    untagged: tuple[str, ...]  #: names
-    deleted: tuple[str, ...]  #: digests of manifests
-    orphans: tuple[str, ...]  #: paths of blobs and layers that nobody named
-    reclaimed: int  #: bytes
-
-
-def prune(
-    store: ImageStore,
-    remove: Callable[[str], Removed],
-    *,
-    stacks: Collection[tuple[str, ...]],
-    every: bool,
-    filters: Sequence[str],
-) -> Pruned:
-    """See ``Engine.prune_images``; *stacks* are the layers of each container."""
-    from newroot.images.filters import chosen
-    from newroot.images.prune import disk_size, remove_orphans
-
-    before = disk_size(store.root)
-    untagged: list[str] = []
-    deleted: list[str] = []
-    for image in chosen(store, store.list(), filters):
-        if (image.reference and not every) or image.layers in stacks:
-            continue
-        try:
-            removed = remove(image.reference or image.digest)
-        except StateError:  # NotFound too: a container stands on it, or it is gone already
-            continue
-        untagged += removed.untagged
-        deleted += removed.deleted
-    try:
-        orphans = remove_orphans(store, keep_layers={layer for stack in stacks for layer in stack})
-    except ImageError:
-        orphans = None  # nobody knows what a damaged image needs; newroot doctor tells of it
-    return Pruned(
-        untagged=tuple(untagged),
-        deleted=tuple(deleted),
-        orphans=orphans.paths if orphans else (),
-        reclaimed=max(0, before - disk_size(store.root)),
-    )
+        return prune_images(
+            self.images,
+            self.remove_image,
+            stacks={container.lower for container in self.containers()},
+            every=all,
+            filters=filters,
+        )

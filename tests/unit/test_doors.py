@@ -34,7 +34,8 @@ DOORS: dict[str, set[str]] = {
     "engine": {"images", "container", "engine_async", "engine_containers", "engine_images"},
     "engine_async": {"container"},  # the engine's other half: asyncio in poll's place
     "engine_containers": {"container"},  # detached ones, over their whole life
-    "engine_images": {"images", "container"},  # its third: a container's files, as images
+    "engine_files": {"images", "container"},  # a container's files, as images and archives
+    "engine_images": {"images", "container", "engine_files"},  # its verbs for both
     "doctor": {"engine"},
     "cli": {"engine", "doctor", "oci", "observe", "version"},
     "testing": {"images", "container", "observe"},

@@ -1,7 +1,7 @@
-"""What nobody needs any more: blobs and layers that no image names.
+"""What nobody needs any more: images without a name, blobs and layers that no image names.
 
-They come from a process that was killed between publishing and commit, and from layers that were
-kept for containers which have gone since.
+The latter come from a process that was killed between publishing and commit, and from layers that
+were kept for containers which have gone since.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 
+from newroot.errors import ImageError, StateError
 from newroot.images.change import Change, locked, move_away, reachable, remove_path
 from newroot.images.store import descriptor_of
 from newroot.oci.image import INDEXES
@@ -17,9 +18,9 @@ from newroot.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Sequence
 
-    from newroot.images.store import ImageStore
+    from newroot.images.store import ImageStore, Removed
 
 
 @record
@@ -69,6 +70,51 @@ def remove_orphans(store: ImageStore, *, keep_layers: Collection[str] = ()) -> O
     for path in moved:
         remove_path(path)
     return Orphans(paths=paths, size=size)
+
+
+@record
+class Pruned:
+    """What pruning took away."""
+
+    untagged: tuple[str, ...]  #: names
+    deleted: tuple[str, ...]  #: digests of manifests
+    orphans: tuple[str, ...]  #: paths of blobs and layers that nobody named
+    reclaimed: int  #: bytes
+
+
+def prune_images(
+    store: ImageStore,
+    remove: Callable[[str], Removed],
+    *,
+    stacks: Collection[tuple[str, ...]],
+    every: bool,
+    filters: Sequence[str],
+) -> Pruned:
+    """See ``Engine.prune_images``; *stacks* are the layers of each container."""
+    from newroot.images.filters import chosen
+
+    before = disk_size(store.root)
+    untagged: list[str] = []
+    deleted: list[str] = []
+    for image in chosen(store, store.list(), filters):
+        if (image.reference and not every) or image.layers in stacks:
+            continue
+        try:
+            removed = remove(image.reference or image.digest)
+        except StateError:  # NotFound too: a container stands on it, or it is gone already
+            continue
+        untagged += removed.untagged
+        deleted += removed.deleted
+    try:
+        orphans = remove_orphans(store, keep_layers={layer for stack in stacks for layer in stack})
+    except ImageError:
+        orphans = None  # nobody knows what a damaged image needs; newroot doctor tells of it
+    return Pruned(
+        untagged=tuple(untagged),
+        deleted=tuple(deleted),
+        orphans=orphans.paths if orphans else (),
+        reclaimed=max(0, before - disk_size(store.root)),
+    )
 
 
 def disk_size(path: str) -> int:

@@ -20,11 +20,21 @@ from newroot.record import record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
+    from typing import Any, TypedDict
 
     from newroot.images.registry.credentials import Credentials
     from newroot.images.registry.http import Body, Response
     from newroot.images.registry.registries import Endpoint
+
+    class AccessWords(TypedDict, total=False):
+        """The fields of ``Access``, as keyword arguments."""
+
+        tls_verify: bool | None
+        authfile: str | None
+        cert_dir: str | None
+        username: str | None
+        password: str | None
+
 
 CHUNK = 1 << 20
 _HUB = "docker.io"

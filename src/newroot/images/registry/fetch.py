@@ -1,9 +1,9 @@
 """The layers of one image, several at a time: downloaded, verified and unpacked in one pass each.
 
-Threads suffice: reading, hashing, decompressing and writing hold no GIL.  Of many processes that
-want one layer, the one that has its lock does the work (``Change.unpacking``), and the others find
-it done.  A layer may have to wait for those below it before it is whole (images/below.py); whoever
-waits so for another process's work lets go of its own lock first, so nobody waits in a circle.
+Of many processes that want one layer, the one that has its lock does the work
+(``Change.unpacking``), and the others find it done.  A layer may have to wait for those below it
+before it is whole (images/below.py); whoever waits so for another process's work lets go of its
+own lock first, so nobody waits in a circle.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 
 from newroot.errors import DigestMismatch, ImageError, SizeMismatch
 from newroot.images.layers import Expected, read_layer
-from newroot.images.registry.http import Stopped
+from newroot.images.registry.crew import Crew
 from newroot.images.registry.progress import DONE, DOWNLOADING, EXISTS, UNPACKING, WAITING
 from newroot.images.stream import fd_chunks
 
@@ -67,67 +67,28 @@ class Fetcher:
         self._teller = teller
         self._limits = limits
         self._jobs = _jobs(blobs, diff_ids)
-        self._lock = threading.Lock()
-        self._todo: list[_Job] = []
-        self._failure: BaseException | None = None
 
     def run(self) -> None:
         """Return when every layer is in the store.  Raises what the first failure raised."""
+        missing = []
         for job in self._jobs:
             if self._is_here(job):
                 self._teller.tell(EXISTS, job.blob.digest, job.blob.size, job.blob.size)
                 job.done.set()
             else:
                 self._teller.tell(WAITING, job.blob.digest, 0, job.blob.size)
-                self._todo.append(job)
-        self._todo.reverse()  # taken from the end, the lowest first: the others may wait for it
-        threads = [
-            threading.Thread(target=self._work, name=f"newroot-pull-{i}", daemon=True)
-            for i in range(min(AT_ONCE, len(self._todo)))
-        ]
-        try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        except BaseException as error:
-            self._fail(error)
-            self._join(threads)
-            raise
-        if self._failure is not None:
-            raise self._failure
+                missing.append(job)
+        # The lowest first: the others may wait for it.
+        crew = Crew(missing, self._layer, at_once=AT_ONCE, stop=self._stop, name="pull")
+        crew.run(is_stuck=lambda: any(job.waits_for_lock for job in self._jobs))
 
     def _is_here(self, job: _Job) -> bool:
         return self._change.has_blob(job.blob) and self._change.has_layer(job.diff_id)
 
-    def _work(self) -> None:
-        while True:
-            with self._lock:
-                if self._failure is not None or not self._todo:
-                    return
-                job = self._todo.pop()
-            try:
-                self._layer(job)
-            except BaseException as error:
-                self._fail(error)
-                return
-            job.done.set()
-
-    def _fail(self, error: BaseException) -> None:
-        with self._lock:
-            if self._failure is None:
-                self._failure = error
+    def _stop(self) -> None:
         self._repository.http.stop()
         for job in self._jobs:
             job.done.set()
-
-    def _join(self, threads: list[threading.Thread]) -> None:
-        """Wait for the others to stop; but not for one that waits for another process."""
-        for thread in threads:
-            while thread.is_alive() and not all(job.waits_for_lock for job in self._jobs):
-                thread.join(0.2)
-                if any(job.waits_for_lock for job in self._jobs):
-                    break
 
     # ── one layer ────────────────────────────────────────────────────────────────────────────
 
@@ -137,12 +98,13 @@ class Fetcher:
             job.waits_for_lock = False
             self._repository.http.check_stopped()
             unpacked = self._change.has_layer(job.diff_id)
-            if self._change.has_blob(job.blob):
-                if unpacked or self._from_store(job, lock):
-                    self._teller.tell(EXISTS, job.blob.digest, job.blob.size, job.blob.size)
-                    return
-            self._download(job, lock, unpack=not unpacked)
-            self._teller.tell(DONE, job.blob.digest, job.blob.size, job.blob.size)
+            phase = EXISTS
+            is_whole = self._change.has_blob(job.blob) and (unpacked or self._from_store(job, lock))
+            if not is_whole:
+                self._download(job, lock, unpack=not unpacked)
+                phase = DONE
+            self._teller.tell(phase, job.blob.digest, job.blob.size, job.blob.size)
+        job.done.set()
 
     def _from_store(self, job: _Job, lock: LayerLock) -> bool:
         """Unpack a blob that is here already; False when it is damaged."""
@@ -226,8 +188,7 @@ class Fetcher:
                 if lower.waits_for_lock:
                     lock.release()
                     let_go = True
-        if self._failure is not None:
-            raise Stopped
+        self._repository.http.check_stopped()
         if let_go:
             lock.acquire()
         below = self._diff_ids[: job.number]

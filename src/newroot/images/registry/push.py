@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import threading
 
 from newroot.errors import BlobNotFound, DigestMismatch, ImageError, RegistryError, UsageError
 from newroot.images.reference import parse
 from newroot.images.registry.client import Access, Connections
+from newroot.images.registry.crew import Crew
 from newroot.images.registry.http import join
 from newroot.images.registry.progress import DONE, EXISTS, MOUNTED, UPLOADING, Teller
 from newroot.images.registry.registries import load_registries
@@ -110,47 +110,13 @@ class _Push:
         self._repository = repository
         self._descriptor = descriptor
         self._teller = teller
-        self._lock = threading.Lock()
-        self._todo: list[Descriptor] = []
-        self._failure: BaseException | None = None
 
     def run(self) -> Pushed:
         manifest = read_manifest(self._store.document(self._descriptor, "the manifest"))
         blobs = {blob.digest: blob for blob in (*manifest.layers, manifest.config)}
-        self._todo = list(blobs.values())[::-1]
-        threads = [
-            threading.Thread(target=self._work, name=f"newroot-push-{i}", daemon=True)
-            for i in range(min(_AT_ONCE, len(self._todo)))
-        ]
-        try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        except BaseException as error:
-            self._fail(error)
-            raise
-        if self._failure is not None:
-            raise self._failure
+        stop = self._repository.http.stop
+        Crew(blobs.values(), self._blob, at_once=_AT_ONCE, stop=stop, name="push").run()
         return self._put_manifest()
-
-    def _work(self) -> None:
-        while True:
-            with self._lock:
-                if self._failure is not None or not self._todo:
-                    return
-                blob = self._todo.pop()
-            try:
-                self._blob(blob)
-            except BaseException as error:
-                self._fail(error)
-                return
-
-    def _fail(self, error: BaseException) -> None:
-        with self._lock:
-            if self._failure is None:
-                self._failure = error
-        self._repository.http.stop()
 
     # ── manifest ─────────────────────────────────────────────────────────────────────────────
 
