@@ -145,7 +145,7 @@ def held_still(storage: ContainerStorage, found: Container) -> Iterator[None]:
     from newroot.isolation.cgroups.cgroup import Cgroup
     from newroot.isolation.cgroups.detect import detect
 
-    path = storage.state(found.id).get("cgroup") if found.status == "running" else None
+    path = storage.state(found.id).get("cgroup") if found.is_up else None
     cgroup = Cgroup.find(path, host=detect()) if isinstance(path, str) else None
     if cgroup is None or cgroup.is_frozen():
         yield

@@ -31,11 +31,19 @@ DOORS: dict[str, set[str]] = {
     "images": {"linux", "oci", "version"},
     "container": {"rootfs", "isolation", "plan", "oci", "linux"},
     "observe": {"linux"},
-    "engine": {"images", "container", "engine_async", "engine_containers", "engine_images"},
+    "engine": {
+        "images",
+        "container",
+        "engine_async",
+        "engine_containers",
+        "engine_images",
+        "engine_look",
+    },
     "engine_async": {"container"},  # the engine's other half: asyncio in poll's place
     "engine_containers": {"container"},  # detached ones, over their whole life
     "engine_files": {"images", "container"},  # a container's files, as images and archives
     "engine_images": {"images", "container", "engine_files"},  # its verbs for both
+    "engine_look": {"images", "container"},  # what it can tell of them
     "doctor": {"engine"},
     "cli": {"engine", "doctor", "oci", "observe", "version"},
     "testing": {"images", "container", "observe"},

@@ -134,7 +134,7 @@ def _stay(engine: Engine, name: str, parsed: Parsed, *, interactive: bool, start
             detach_keys=keys,
             wakeup=signals.wakeup,
         )
-    if code is None and engine.container(name).status == "running":
+    if code is None and engine.container(name).is_up:
         return 0  # he left
     return code if code is not None else engine.wait(name) or 0
 

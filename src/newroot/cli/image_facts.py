@@ -8,14 +8,12 @@ from newroot.cli.images import split_name
 from newroot.cli.output import (
     FORMAT,
     age_of,
-    fill,
     human_size,
+    print_facts,
     print_json,
     print_rows,
-    read_template,
 )
 from newroot.cli.verbs import VERBS
-from newroot.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,21 +37,14 @@ def _inspect(parsed: Parsed, context: Context) -> int:
     found: list[dict[str, Any]] = []
     code = each(
         parsed.positionals,
-        lambda name: found.append(_facts(store, store.get(name))),
+        lambda name: found.append(image_document(store, store.get(name))),
         debug=context.debug,
     )
-    wanted = parsed.text("format")
-    if wanted in (None, "json"):
-        print_json(found, indent=4 if wanted is None else None)
-    else:
-        assert wanted is not None
-        pieces = read_template(wanted)
-        for facts in found:
-            print(fill(pieces, lambda name, facts=facts: _text(_at(facts, name))))  # type: ignore[misc]
+    print_facts(found, parsed.text("format"))
     return code
 
 
-def _facts(store: ImageStore, image: Image) -> dict[str, Any]:
+def image_document(store: ImageStore, image: Image) -> dict[str, Any]:
     """Docker's words where it has some; LayerPaths are newroot's."""
     from newroot.images.reference import familiar
     from newroot.oci.image import read_diff_ids
@@ -83,26 +74,6 @@ def _comment(config: dict[str, Any]) -> str:
     history = config.get("history")
     last = history[-1] if isinstance(history, list) and history else None
     return str(last.get("comment") or "") if isinstance(last, dict) else ""
-
-
-def _at(facts: Any, path: str) -> Any:
-    """``Config.Cmd`` in *facts*; names in any case."""
-    here = facts
-    for name in path.split("."):
-        keys = {key.lower(): key for key in here} if isinstance(here, dict) else {}
-        if name.lower() not in keys:
-            raise UsageError(
-                f"--format: there is no {path!r}",
-                hint="one of " + ", ".join(keys.values()) if keys else None,
-            )
-        here = here[keys[name.lower()]]
-    return here
-
-
-def _text(value: Any) -> str:
-    import json
-
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 # ── history ──────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ from newroot.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
 JSON_FORMAT = ("json",)
@@ -36,19 +36,49 @@ def print_rows(
     """Print *rows* as ``--format`` *wanted*: a table of *columns*, JSON lines, or a line each.
 
     *columns* are heading and key of a row.  Anything but ``table`` and ``json`` is the line, in
-    which ``{name}`` stands for a column, in any case.  Raises UsageError for one that is not there.
+    which ``{name}`` stands for a column, in any case; after ``table`` it is a table of these.
+    Raises UsageError for a column that is not there.
     """
-    if wanted == "json":
+    if wanted in ("json", "{{json .}}"):
         for row in rows:
             print_json(dict(row))
     elif wanted in (None, "table"):
         print_table(tuple(columns), [[row[key] for key in columns.values()] for row in rows])
     else:
         assert wanted is not None
-        keys = {key.lower(): key for key in (rows[0] if rows else ())}
-        pieces = read_template(wanted)
+        _print_lines(columns, rows, wanted)
+
+
+def _print_lines(
+    columns: Mapping[str, str], rows: Sequence[Mapping[str, str]], wanted: str
+) -> None:
+    from newroot.cli.templates import fill, read_template, shown
+
+    as_table = wanted.startswith("table ")
+    pieces = read_template(wanted.removeprefix("table "))
+    known = {key.lower(): key for row in (rows[:1] or [dict.fromkeys(columns.values(), "")])
+             for key in row}  # fmt: skip
+
+    def line(row: Mapping[str, str]) -> str:
+        return fill(
+            pieces,
+            lambda p: shown(row[_known(p.name, known)] if p.path else dict(row), p.form),
+        )
+
+    if as_table:
+        headings = {key: heading for heading, key in columns.items()}
+        above = {key: headings.get(key, _heading(key)) for key in known.values()}
+        cells = [line(above).split("\t"), *(line(row).split("\t") for row in rows)]
+        print_table(cells[0], cells[1:])
+    else:
         for row in rows:
-            print(fill(pieces, lambda name, row=row: row[_known(name, keys)]))  # type: ignore[misc]
+            print(line(row))
+
+
+def _heading(key: str) -> str:
+    """``RunningFor`` is ``RUNNING FOR``."""
+    return "".join(f" {c}" if c.isupper() and n and key[n - 1].islower() else c
+                   for n, c in enumerate(key)).upper()  # fmt: skip
 
 
 def _known(name: str, keys: Mapping[str, str]) -> str:
@@ -56,33 +86,9 @@ def _known(name: str, keys: Mapping[str, str]) -> str:
     if key is None:
         raise UsageError(
             f"--format: there is no column {name!r}",
-            hint="one of " + ", ".join(f"{{{key}}}" for key in keys),
+            hint="one of " + ", ".join(f"{{{key}}}" for key in keys.values()),
         )
     return key
-
-
-def read_template(text: str) -> list[tuple[str, str | None]]:
-    """``{name}`` columns: what stands before each, and its name; at last what stands after all.
-
-    ``\\t`` and ``\\n`` are a tab and a new line, as for Docker; ``{{`` and ``}}`` are braces.
-    """
-    from string import Formatter
-
-    if "{{." in text:
-        raise UsageError(
-            f"--format {text!r}: newroot has no Go templates",
-            hint="write {name} for {{.Name}}; --format json has every name",
-        )
-    try:
-        parsed = list(Formatter().parse(text.replace("\\t", "\t").replace("\\n", "\n")))
-    except ValueError as error:
-        raise UsageError(f"--format {text!r}: {error}".lower()) from None
-    return [(before, name) for before, name, _, _ in parsed]
-
-
-def fill(pieces: Iterable[tuple[str, str | None]], value: Callable[[str], str]) -> str:
-    """The line that a template makes."""
-    return "".join(before + ("" if name is None else value(name)) for before, name in pieces)
 
 
 def confirm(question: str) -> bool:
@@ -91,6 +97,20 @@ def confirm(question: str) -> bool:
 
     print(f"{question}\nGo on? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def print_facts(found: Sequence[Mapping[str, Any]], wanted: str | None) -> None:
+    """Print what is known of some things: a list as JSON, in lines unless *wanted* is ``json``;
+    or a line for each, by a template."""
+    if wanted in (None, "", "json"):
+        print_json(list(found), indent=None if wanted == "json" else 4)
+        return
+    from newroot.cli.templates import fill, read_template, value_at
+
+    assert wanted is not None
+    pieces = read_template(wanted)
+    for facts in found:
+        print(fill(pieces, lambda place, facts=facts: value_at(facts, place)))  # type: ignore[misc]
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from newroot.cli.flags import Flag, Verb
-from newroot.cli.output import LIST_FORMATS, human_age, print_json, print_table
+from newroot.cli.output import FORMAT, human_age, human_size, print_rows
 from newroot.cli.verbs import VERBS
+from newroot.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from newroot.cli.flags import Parsed
     from newroot.cli.verbs import Context
     from newroot.container.records import Container
+    from newroot.engine import Engine
 
 #: heading -> key of the row, in the order in which docker ps has them
 _COLUMNS = {
@@ -31,34 +33,74 @@ def _ps(parsed: Parsed, context: Context) -> int:
 
     from newroot.engine import Engine
 
-    found = Engine(context.root, run_root=context.run_root).containers()
-    shown = [c for c in found if parsed.is_set("all") or c.status == "running"]
+    engine = Engine(context.root, run_root=context.run_root)
+    shown = _chosen(parsed, engine)
     whole = parsed.is_set("no_trunc")
-    if parsed.is_set("quiet"):
+    if parsed.is_set("quiet") and parsed.text("format") is None:
         print("".join(f"{_id(container, whole)}\n" for container in shown), end="")
         return 0
     now = time()
     rows = [_row(container, now, whole=whole) for container in shown]
-    if parsed.text("format") == "json":
-        for row in rows:
-            print_json(row)
-    else:
-        print_table(tuple(_COLUMNS), [[row[key] for key in _COLUMNS.values()] for row in rows])
+    columns = dict(_COLUMNS)
+    if parsed.is_set("size"):
+        columns["SIZE"] = "Size"
+        for row, container in zip(rows, shown, strict=True):
+            row["Size"] = _size(engine, container)
+    print_rows(columns, rows, parsed.text("format"))
     return 0
 
 
+def _chosen(parsed: Parsed, engine: Engine) -> tuple[Container, ...]:
+    """As docker ps: what runs, unless a filter or a number asks for others too."""
+    filters = parsed.texts("filter")
+    last = _last(parsed)
+    found = engine.chosen_containers(filters) if filters else engine.containers()
+    by_status = any(f.startswith(("status=", "exited=")) for f in filters)
+    if not (parsed.is_set("all") or by_status or last is not None):
+        found = tuple(container for container in found if container.is_up)
+    return found if last is None else found[:last]
+
+
+def _last(parsed: Parsed) -> int | None:
+    if parsed.is_set("latest"):
+        return 1
+    text = parsed.text("last")
+    if text in (None, "-1"):
+        return None
+    assert text is not None
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"invalid --last {text!r}", hint="a number of containers")
+    return int(text)
+
+
+def _size(engine: Engine, container: Container) -> str:
+    written, all_of_it = engine.sizes_of(container)
+    return f"{human_size(written)} (virtual {human_size(all_of_it)})"
+
+
 def _row(container: Container, now: float, *, whole: bool) -> dict[str, str]:
+    volumes = [source for kind, source, _ in container.mounts if kind == "volume"]
     return {
         "Command": _command(container.command, whole),
         "CreatedAt": _at(container.created),
         "ID": _id(container, whole),
         "Image": container.source,
+        "Labels": ",".join(f"{name}={value}" for name, value in container.labels),
+        "LocalVolumes": str(len(volumes)),
+        "Mounts": ",".join(_mount_name(source, whole) for _, source, _ in container.mounts),
         "Names": container.name or "",
-        "Ports": "",  # there is no network yet that has any
+        "Networks": container.network,
+        "Ports": container.ports,
         "RunningFor": f"{_since(container.created, now)} ago",
+        "Size": "0B",
         "State": container.status,
         "Status": _status(container, now),
     }
+
+
+def _mount_name(source: str, whole: bool) -> str:
+    """An anonymous volume's is cut, as docker ps does it."""
+    return source if whole or len(source) <= 15 else f"{source[:14]}…"
 
 
 def _id(container: Container, whole: bool) -> str:
@@ -83,8 +125,14 @@ def _printable(character: str) -> str:
 
 
 def _status(container: Container, now: float) -> str:
-    if container.status == "running":
-        return f"Up {_since(container.started or container.created, now)}"
+    if container.status in ("running", "paused"):
+        up = f"Up {_since(container.started or container.created, now)}"
+        health = {None: "", "starting": " (health: starting)"}.get(
+            container.health, f" ({container.health})"
+        )
+        return up + (" (Paused)" if container.status == "paused" else health)
+    if container.status == "restarting":
+        return f"Restarting since {_since(container.started or container.created, now)}"
     if container.status == "created":
         return "Created"
     if container.exit_code is None:
@@ -111,9 +159,23 @@ LIST = Verb(
     run=_ps,
     flags=(
         Flag(name="all", short="a", help="Also those that have ended"),
-        Flag(name="format", metavar="FORMAT", choices=LIST_FORMATS, help="How to print the list"),
+        Flag(
+            name="filter",
+            short="f",
+            metavar="NAME=VALUE",
+            repeat=True,
+            help="Only those with status=, name=, id=, ancestor=IMAGE, label[!]=NAME[=VALUE], "
+            "exited=CODE, before=CONTAINER, since=CONTAINER, volume=, network=, health=",
+        ),
+        FORMAT,
+        Flag(name="last", short="n", metavar="NUMBER", help="The last so many made, in any state"),
+        Flag(name="latest", short="l", help="The last one made, in any state"),
         Flag(name="no-trunc", help="Print IDs and commands in full"),
         Flag(name="quiet", short="q", help="Print the IDs alone"),
+        Flag(name="size", short="s", help="Show what each takes on the disk too"),
     ),
-    details="The newest first. A container that ran with --rm is gone when it has ended.",
+    details=(
+        "The newest first; what runs, unless --all or a filter by status says otherwise. A "
+        "container that ran with --rm is gone when it has ended."
+    ),
 )

@@ -6,6 +6,7 @@ Written before the container starts, so that whatever is found later can be name
 from __future__ import annotations
 
 from newroot.container.config import DEFAULT_SECCOMP
+from newroot.container.ports import in_words, published
 from newroot.oci import json
 from newroot.record import record as _record
 from newroot.record import replace
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from newroot.container.source import Source
     from newroot.container.start import Blueprint
     from newroot.container.storage import Claim, ContainerStorage
+    from newroot.isolation.cgroups.detect import CgroupHost
     from newroot.plan.steps import Exec
 
 _LATEST = 253402300800.0  #: the year 10000, where Python's datetime ends
@@ -36,12 +38,22 @@ class Container:
     created: float  #: seconds since the epoch
     started: float | None = None  #: the same, of its last start; None before the first
     finished: float | None = None  #: seconds since the epoch; None as with *exit_code*
-    status: str  #: created, running or exited
+    status: str  #: created, running, paused, restarting or exited
     pid: int | None = None  #: of its first process, as this host counts, while it runs
     exit_code: int | None  #: 128+n after signal n; None while it runs, or when nobody saw its end
     oom_killed: bool = False  #: the kernel killed a process of it for want of memory
     restarts: int = 0  #: how often it was begun anew since its last start
-    labels: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()  #: its own, and those of its image
+    image: str = ""  #: the digest of the image; empty for a directory
+    mounts: tuple[tuple[str, str, str], ...] = ()  #: (type, volume or path, place in it)
+    network: str = "none"
+    ports: str = ""  #: as docker ps shows them, while it runs
+    health: str | None = None  #: starting, healthy or unhealthy; None where nobody asks
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is something of it that runs, or will."""
+        return self.status in ("running", "paused", "restarting")
 
 
 def write_config(
@@ -105,14 +117,17 @@ def write_record(
 
 def containers(storage: ContainerStorage) -> tuple[Container, ...]:
     """Every container, the newest first."""
-    found = (container(storage, container_id) for container_id in storage.known())
+    frozen = Frozen()
+    found = (container(storage, container_id, frozen) for container_id in storage.known())
     return tuple(sorted(filter(None, found), key=lambda c: c.created, reverse=True))
 
 
-def container(storage: ContainerStorage, container_id: str) -> Container | None:
+def container(
+    storage: ContainerStorage, container_id: str, frozen: Frozen | None = None
+) -> Container | None:
     """What is known of one container; None when it is gone, or was only half made."""
     running = storage.is_running(container_id)
-    state: dict[str, Any] = storage.state(container_id) if running else {}
+    state: dict[str, Any] = _alive(storage.state(container_id)) if running else {}
     # One that is removed at its end has no record: then what is said of it while it runs counts.
     document: dict[str, Any] = {**state, **storage.record(container_id)}
     created = _number(document.get("created"), _began(storage, container_id))
@@ -122,8 +137,8 @@ def container(storage: ContainerStorage, container_id: str) -> Container | None:
     code, signal = (_integer(ended.get(key)) for key in ("exitCode", "signal"))
     started = _number(document.get("started"), None)
     was_run = running or started is not None or bool(ended)
-    name = document.get("name")
-    labels = document.get("labels")
+    name, health = document.get("name"), state.get("health")
+    settings, source = (_object(document.get(key)) for key in ("settings", "from"))
     return Container(
         id=container_id,
         name=name if isinstance(name, str) else None,
@@ -133,12 +148,77 @@ def container(storage: ContainerStorage, container_id: str) -> Container | None:
         created=created,
         started=started,
         finished=_number(ended.get("finished"), None),
-        status="running" if running else "exited" if was_run else "created",
+        status=_status_of(state, settings, frozen or Frozen())
+        if running
+        else "exited"
+        if was_run
+        else "created",
         pid=_integer(state.get("pid")),
         exit_code=code if code is not None or signal is None else 128 + signal,
         oom_killed=ended.get("oomKilled") is True,
         restarts=_integer((state if running else ended).get("restarts")) or 0,
-        labels=tuple(labels.items()) if isinstance(labels, dict) else (),
+        labels=_labels(_object(source.get("image")), document.get("labels")),
+        image=_digest(source.get("key")),
+        mounts=_mounts(settings),
+        network=str(settings.get("network") or "none"),
+        ports=in_words(published(state)) if "ports" in state else "",
+        health=health if isinstance(health, str) else None,
+    )
+
+
+def _status_of(state: dict[str, Any], settings: dict[str, Any], frozen: Frozen) -> str:
+    """Of one that somebody holds: as the kernel has it now."""
+    if state.get("pid") is None and settings.get("restart", "no") != "no" and state.get("began"):
+        return "restarting"
+    return "paused" if frozen.has(state.get("cgroup")) else "running"
+
+
+def _alive(state: dict[str, Any]) -> dict[str, Any]:
+    """*state* without a first process that has ended: its holder will say so, or begins it anew."""
+    from newroot.linux.processes import process_status
+
+    pid = _integer(state.get("pid"))
+    if pid is None:
+        return state
+    status = process_status(pid)
+    if status and status.start_ticks == state.get("startTicks") and status.state not in "ZX":
+        return state
+    return {**state, "pid": None, "began": True}
+
+
+class Frozen:
+    """Which cgroups are frozen; the host's hierarchies are looked for once."""
+
+    def __init__(self) -> None:
+        self._host: CgroupHost | None = None
+
+    def has(self, path: object) -> bool:
+        if not isinstance(path, str):
+            return False
+        from newroot.isolation.cgroups.cgroup import Cgroup
+        from newroot.isolation.cgroups.detect import detect
+
+        if self._host is None:
+            self._host = detect()
+        return Cgroup.find(path, host=self._host).is_frozen()
+
+
+def _labels(image: dict[str, Any], own: object) -> tuple[tuple[str, str], ...]:
+    """Docker's rule: the image's, and the container's over them."""
+    merged = {**_object(image.get("Labels")), **_object(own)}
+    return tuple((str(name), str(value)) for name, value in merged.items())
+
+
+def _digest(key: object) -> str:
+    return key if isinstance(key, str) and key.startswith("sha256:") else ""
+
+
+def _mounts(settings: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
+    asked = settings.get("mounts")
+    return tuple(
+        (str(m.get("type")), str(m.get("source") or ""), str(m.get("target")))
+        for m in (asked if isinstance(asked, list) else ())
+        if isinstance(m, dict)
     )
 
 
@@ -160,6 +240,10 @@ def _number(value: object, otherwise: float | None) -> float | None:
     if isinstance(value, (int, float)) and 0 <= value < _LATEST:
         return float(value)
     return otherwise
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _integer(value: object) -> int | None:

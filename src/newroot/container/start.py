@@ -201,7 +201,7 @@ class Starter:
                 if claim is not None:
                     undo.append(lambda: claim.release(remove=True))
             container_id = claim.id if claim is not None else new_id()
-            cgroup = self._cgroup(resources, claim)
+            cgroup = self._cgroup(resources, claim, whole=launcher is not None)
             if cgroup is not None:
                 undo.append(cgroup.remove)
             upper = claim.make_upper() if claim and _upper_is_on_disk(settings, source) else None
@@ -321,15 +321,25 @@ class Starter:
             command=args,
         )
 
-    def _cgroup(self, resources: dict[str, Any], claim: Claim | None) -> Cgroup | None:
+    def _cgroup(
+        self, resources: dict[str, Any], claim: Claim | None, *, whole: bool
+    ) -> Cgroup | None:
+        """Its cgroup, for limits; a *whole* one also to be counted and frozen by."""
         if not resources or claim is None:
             return None
         from newroot.isolation.cgroups.cgroup import Cgroup
+        from newroot.isolation.cgroups.demand import can_freeze, countable
 
         host = self.cgroup_host()
         path = host.default_path(claim.id)
         claim.write_state(cgroup=path)
-        return Cgroup.create(path, resources, host=host)
+        return Cgroup.create(
+            path,
+            resources,
+            host=host,
+            freezer=whole and can_freeze(host),
+            controllers=countable(host) if whole else (),
+        )
 
     def cgroup_host(self) -> CgroupHost:
         if self._cgroups is None:

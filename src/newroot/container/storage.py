@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _ID_BYTES = 32
+_FEW = 8  #: of many ids that begin alike, as many are named
 _ENDING_S = 2.0  # longer than a launcher takes to end, unless a process is stuck in the kernel
 
 
@@ -228,8 +229,17 @@ class ContainerStorage:
         if len(found) == 1:
             return found[0]
         if found:
-            raise NotFound(f"{name_or_prefix} is the beginning of {len(found)} container ids")
+            raise NotFound(
+                f"{name_or_prefix} is the beginning of {len(found)} container ids: "
+                + self._listed(found),
+                hint="write more of the one that is meant, or its name",
+            )
         raise NotFound(f"no container {name_or_prefix}", hint="newroot ps -a shows all")
+
+    def _listed(self, ids: list[str]) -> str:
+        names = [self.record(i).get("name") or self.state(i).get("name") for i in ids[:_FEW]]
+        shown = [f"{i[:12]} ({n})" if n else i[:12] for i, n in zip(ids, names, strict=False)]
+        return ", ".join(shown) + (", …" if len(ids) > _FEW else "")
 
     def record(self, container_id: str) -> dict[str, Any]:
         """What was written about a container when it was made; empty if nothing was."""
@@ -242,6 +252,10 @@ class ContainerStorage:
         """
         directory = self.run_directory(container_id)
         return {**_read(f"{directory}/state.json"), **_read_pid(f"{directory}/pid")}
+
+    def config(self, container_id: str) -> dict[str, Any]:
+        """Its config.json, as its last start had it; empty before the first."""
+        return _read(f"{self.directory(container_id)}/config.json")
 
     def exit(self, container_id: str) -> dict[str, Any]:
         """How it ended last; empty when it has not."""

@@ -131,6 +131,4 @@ def _difference(path: str, fresh: int, implied: frozenset[bytes]) -> str | None:
 
 
 def _runs_on(patient: Patient, path: str) -> bool:
-    return any(
-        path in found.lower and found.status == "running" for found in patient.engine.containers()
-    )
+    return any(path in found.lower and found.is_up for found in patient.engine.containers())

@@ -127,6 +127,19 @@ def hierarchies_for(
     return needs
 
 
+def countable(host: CgroupHost) -> tuple[str, ...]:
+    """The controllers of this host by whose numbers one sees what a container uses."""
+    wanted = ("memory", "cpuacct", "blkio", "pids")
+    if host.mode == "v2":
+        return tuple(n for n in wanted if not _V2_NAMES.get(n, n) or host.find(_V2_NAMES.get(n, n)))
+    return tuple(name for name in wanted if host.find(name))
+
+
+def can_freeze(host: CgroupHost) -> bool:
+    """Whether this host has a freezer."""
+    return host.unified is not None or host.find("freezer") is not None
+
+
 def _is_common(hierarchy: Hierarchy) -> bool:
     """Whether containers have a place in it: not in a named one that is another init's."""
     return all(not n.startswith("name=") or n == "name=systemd" for n in hierarchy.controllers)
