@@ -9,12 +9,19 @@ import os
 import sys
 
 from newroot.cli.flags import HELP, Flag, check_positionals, parse_words
-from newroot.cli.verbs import Context, find_verb, load_verb
-from newroot.errors import UsageError
+from newroot.cli.verbs import (
+    NEEDS_NO_NAMESPACE,
+    WORKS_WITHOUT_NAMESPACE,
+    Context,
+    find_verb,
+    load_verb,
+)
+from newroot.errors import UnsupportedError, UsageError
+from newroot.linux.user_namespaces import may_mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from newroot.cli.flags import Parsed
+    from newroot.cli.flags import Parsed, Verb
 
 _EVERYWHERE = (
     Flag(
@@ -93,7 +100,24 @@ def _dispatch(words: list[str], session: _Session) -> int:
 
         return print_verb(verb)
     check_positionals(verb, parsed.positionals)
-    return verb.run(parsed, _context(before, parsed))
+    context = _context(before, parsed)
+    if name in NEEDS_NO_NAMESPACE or may_mount():
+        return verb.run(parsed, context)
+    return _run_rootless(name, verb, parsed, context)
+
+
+def _run_rootless(name: str, verb: Verb, parsed: Parsed, context: Context) -> int:
+    """An ordinary user's command is done as root of a namespace of the user's."""
+    from newroot.isolation import rootless
+
+    try:
+        stay = rootless.enter(context.run_root)
+    except UnsupportedError:
+        if name not in WORKS_WITHOUT_NAMESPACE:
+            raise
+        return verb.run(parsed, context)
+    with stay:
+        return verb.run(parsed, context)
 
 
 def _context(before: Parsed, after: Parsed) -> Context:

@@ -218,6 +218,9 @@ CONTAINER_FLAGS = (
          help="What cgroups it sees"),
     Flag(name="userns", metavar="MODE", choices=_NAMESPACE, group=_ISOLATION,
          help="Whose user ids it has"),
+    Flag(name="fake-chown", metavar="true|false", choices=("true", "false"), group=_ISOLATION,
+         help="Let calls that want other ids than there are do nothing and succeed; unless told, "
+              "where a user namespace has a single id"),
     Flag(name="sysctl", metavar="NAME=VALUE", repeat=True, group=_ISOLATION,
          help="Set a kernel parameter of its own namespaces"),
 

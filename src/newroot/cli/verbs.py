@@ -81,6 +81,11 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "mounts": ("mounts:MOUNTS", "Show what a process or container sees mounted", "Looking"),
     "explain": ("explain:EXPLAIN", "Print a start as a script, each step with why", "Looking"),
     "view": ("view:VIEW", "Draw what the host holds, as a page or a picture", "Looking"),
+    "unshare": (
+        "unshare:UNSHARE",
+        "Run a command as root of the namespace that your containers are in",
+        "Looking",
+    ),
     "doctor": ("doctor:DOCTOR", "Find and mend what is wrong, and show what works here", "About"),
     "version": ("version:VERSION", "Show the versions of newroot and what it runs on", "About"),
     "help": ("help:HELP_VERB", "Show the help of a verb", "About"),
@@ -123,6 +128,16 @@ ALIASES = {
     "volume list": "volume ls",
     "volume remove": "volume rm",
 }
+
+#: Verbs that mount nothing, signal nobody and touch no file of a container's or a layer's: an
+#: ordinary user does them as who he is, also where there are no user namespaces.
+NEEDS_NO_NAMESPACE = frozenset(
+    ("login", "logout", "images", "tag", "history", "image inspect", "image tree", "volume ls",
+     "volume inspect", "ns", "mounts", "view", "version", "help", "logs", "inspect")
+)  # fmt: skip
+
+#: Verbs that say what there is to be said where no namespace is to be had, too.
+WORKS_WITHOUT_NAMESPACE = frozenset(("doctor", "ps", "explain"))
 
 _LONGEST = 3
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from newroot.errors import SpecError
 from newroot.isolation import namespaces
 from newroot.plan import steps as s
-from newroot.record import record
+from newroot.record import record, replace
 from newroot.rootfs import devices
 from newroot.rootfs import root as roots
 from newroot.rootfs.cgroup_mount import cgroup_mount_steps
@@ -41,6 +41,9 @@ class Situation:
     capabilities: int | None = None  #: those that there are to give, a mask; None: all
     privileged: bool = True  #: the caller has rights outside of the user namespaces to be joined
     keyring: str | None = None  #: the name of its session keyring; "": the caller's is kept
+    in_user_namespace: bool = False  #: the caller is: its overlays keep their marks otherwise
+    single_id: bool = False  #: one that has no other ids to be had
+    fake_ids: bool = False  #: calls that want others do nothing: isolation/fake_ids.py
     awaits_start: bool = False  #: be created only: steps.AwaitStart
 
 
@@ -83,7 +86,18 @@ def compile(config: dict[str, Any], root: Root, situation: Situation) -> s.Plan:
         *((s.Reap(why="pid 1 collects orphans and passes signals on"),) if situation.init else ()),
         command(process),
     )
-    return s.Plan(steps=steps)
+    return s.Plan(steps=_user_overlays(steps) if situation.in_user_namespace else steps)
+
+
+def _user_overlays(steps: tuple[s.Step, ...]) -> tuple[s.Step, ...]:
+    """Overlays that keep what they mark in ``user.`` attributes, for no others may be set where
+    the caller is: Documentation/filesystems/overlayfs.rst, userxattr."""
+    return tuple(
+        replace(step, options=(*step.options, "userxattr"))
+        if isinstance(step, s.MountOverlay)
+        else step
+        for step in steps
+    )
 
 
 def _map_ids(linux: dict[str, Any], spaces: dict[str, str | None]) -> tuple[s.Step, ...]:
@@ -312,6 +326,8 @@ def _identity(
             *_hooks(config, "startContainer"),
         ),
         available=situation.capabilities,
+        single_id=situation.single_id,
+        fake_ids=situation.fake_ids,
     )
 
 

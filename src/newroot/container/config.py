@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: The annotation that says that linux.seccomp is our default profile, which need not be compiled.
 DEFAULT_SECCOMP = "io.newroot.seccomp.default"
+#: The annotation that says that its calls for other ids do nothing: isolation/fake_ids.py.
+FAKE_IDS = "io.newroot.fake-ids"
 OCI_VERSION = "1.3.0"
 DEFAULT_STOP_SIGNAL = "SIGTERM"
 

@@ -16,6 +16,7 @@ from newroot.container import attach
 from newroot.container.pipes import DEVNULL, PIPE, open_stdio
 from newroot.container.start import Stdio
 from newroot.errors import UnsupportedError
+from newroot.isolation import rootless
 from newroot.plan import keep as k
 from newroot.plan.launcher import Launcher
 
@@ -168,7 +169,7 @@ def _hand_over(
     visit = attach.connect_at(claim.fd) if attached else None
     directory = os.open(claim.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        k.keep(
+        monitor = k.keep(
             launcher,
             _keeping(settings, request),
             request.plan,
@@ -177,6 +178,7 @@ def _hand_over(
             listener=listener.fileno(),
             streams=_ends(process),
         )
+        rootless.note(claim.run_root, monitor)
         return visit
     except BaseException:
         if visit is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from newroot.container.config import DEFAULT_SECCOMP
+from newroot.container.config import DEFAULT_SECCOMP, FAKE_IDS
 from newroot.container.oci_exec import ExecWishes, execute
 from newroot.container.oci_state import OciContainer
 from newroot.errors import StateError, UsageError, WrongStatus
@@ -58,6 +58,7 @@ def exec_in(
         wishes = ExecWishes(
             terminal_size=asked.terminal_size,
             dies_with_parent=not asked.stays,
+            fake_ids=FAKE_IDS in (container.config().get("annotations") or {}),
             seccomp=_filter(container, privileged=asked.privileged),
         )
     except BaseException:

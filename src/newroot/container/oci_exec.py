@@ -41,6 +41,7 @@ class ExecWishes:
     passed: tuple[int, ...] = ()
     terminal_size: tuple[int, int] = (0, 0)
     dies_with_parent: bool = True
+    fake_ids: bool = False
     seccomp: tuple[tuple[bytes, int] | None] | None = None
     """A filter and its flags, or no filter; None: what the container's config says."""
 
@@ -121,6 +122,7 @@ def draw(container: OciContainer, config: dict[str, Any], wishes: ExecWishes) ->
     from newroot.container.bundle import seccomp_filter
     from newroot.container.bundle_config import check_host, held_capabilities
     from newroot.isolation.identity import identity_steps
+    from newroot.linux.user_namespaces import has_single_id
 
     process, linux = config["process"], config.get("linux") or {}
     if not str(process.get("cwd") or "").startswith("/"):
@@ -133,6 +135,8 @@ def draw(container: OciContainer, config: dict[str, Any], wishes: ExecWishes) ->
         filter_,
         dies_with_parent=wishes.dies_with_parent,
         available=held_capabilities(in_user_namespace="user" in kinds),
+        single_id=has_single_id(),
+        fake_ids=wishes.fake_ids,
     )
     tuning, initial, final = _tuning(process)
     return s.Plan(

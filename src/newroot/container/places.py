@@ -17,7 +17,7 @@ def default_root(environ: Mapping[str, str], uid: int) -> str:
 
 
 def _usual_root(environ: Mapping[str, str], uid: int) -> str:
-    if uid == 0:
+    if _owner(uid) == 0:
         return "/var/lib/newroot"
     # XDG Base Directory Specification: a relative value is to be ignored.
     data = environ.get("XDG_DATA_HOME", "")
@@ -38,6 +38,7 @@ def default_run_root(environ: Mapping[str, str], uid: int, root: str) -> str:
         return os.path.abspath(chosen)
     if root != _usual_root(environ, uid):
         return os.path.join(root, "run")
+    uid = _owner(uid)
     if uid == 0:
         return "/run/newroot"
     for directory in (environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{uid}"):
@@ -57,6 +58,15 @@ def default_oci_root(environ: Mapping[str, str], uid: int) -> str:
             return f"{run}/newroot-oci"
         return "/run/newroot-oci"
     return f"{default_run_root(environ, uid, _usual_root(environ, uid))}-oci"
+
+
+def _owner(uid: int) -> int:
+    """Who is root only of a user namespace in the host's root is the user that made it."""
+    if uid != 0 or os.access("/var/lib", os.W_OK):
+        return uid
+    from newroot.linux.user_namespaces import root_outside
+
+    return root_outside() or 0
 
 
 def _home(environ: Mapping[str, str]) -> str:

@@ -92,6 +92,7 @@ class Settings:
     uts: Namespace = "private"
     cgroupns: Namespace = "private"
     userns: Namespace = "host"  #: without privileges it is private whatever this says
+    fake_chown: bool | None = None  #: see isolation/fake_ids.py; None: where there is one id
     sysctls: tuple[tuple[str, str], ...] = ()  #: (``net.ipv4.ip_forward``, ``1``)
 
     privileged: bool = False  #: all capabilities and devices, no filter, nothing masked

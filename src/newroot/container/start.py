@@ -18,6 +18,7 @@ from newroot.container.process import Cleanup, Process, Request
 from newroot.container.source import stamp
 from newroot.errors import SyscallError, UnsupportedError, UsageError
 from newroot.isolation import users
+from newroot.linux import user_namespaces
 from newroot.plan import encode
 from newroot.plan.steps import Exec, Plan
 from newroot.record import record, replace
@@ -134,7 +135,9 @@ class Starter:
         # beside the blueprint keeps its identity from being another's.
         self._blueprints: dict[tuple[object, ...], tuple[Settings, Blueprint]] = {}
         self._cgroups: CgroupHost | None = None
-        self._may_make_nodes = os.geteuid() == 0
+        self._inner = user_namespaces.is_in_user_namespace()
+        self._single_id = self._inner and user_namespaces.has_single_id()
+        self._may_make_nodes = os.geteuid() == 0 and not self._inner
         self._has_kcore = os.path.exists("/proc/kcore")
 
     def explain(self, settings: Settings, source: Source) -> Plan:
@@ -390,7 +393,11 @@ class Starter:
             hostname=hostname,
             mounts=etc.mounts(scratch, taken) + list(parts.sourced.mounts),
             devices=parts.devices,
+            rootless=self._single_id,
         )
+        fake_ids = self._single_id if settings.fake_chown is None else settings.fake_chown
+        if fake_ids:
+            config["annotations"] = {**config["annotations"], configs.FAKE_IDS: ""}
         if parts.ids is not None:
             config["linux"] |= parts.ids.oci
         root = Root(
@@ -415,6 +422,9 @@ class Starter:
             may_make_nodes=self._may_make_nodes and parts.ids is None,
             has_kcore=self._has_kcore,
             id_maps=parts.id_maps,
+            in_user_namespace=self._inner,
+            single_id=self._single_id,
+            fake_ids=fake_ids,
         )
         plan = compile(config, root, situation)
         first = plan.steps[0]

@@ -51,6 +51,10 @@ class Claim:
     def directory(self) -> str:
         return self._storage.directory(self.id)
 
+    @property
+    def run_root(self) -> str:
+        return self._storage.run_root
+
     def write_state(self, **changes: Any) -> None:
         """Say what belongs to the container, before it is made: sweep() goes by it."""
         self.state.update(changes)

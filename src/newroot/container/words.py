@@ -84,6 +84,16 @@ def _choice(word: str, choices: tuple[str, ...], hint: str | None = None) -> Cal
     return read
 
 
+def _boolean(word: str) -> Callable[[Any], bool]:
+    def read(value: Any) -> bool:
+        known = {"true": True, "false": False, True: True, False: False}
+        if value not in known:
+            raise UsageError(f"invalid {word} {value!r}", hint="true or false")
+        return known[value]
+
+    return read
+
+
 def _in(room: str, name: str) -> Callable[[str], Any]:
     """A parser that is imported when it is first called."""
 
@@ -133,6 +143,7 @@ _ONE: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "uts": ("uts", _choice("uts namespace", _HOST_OR_PRIVATE)),
     "cgroupns": ("cgroupns", _choice("cgroup namespace", _HOST_OR_PRIVATE)),
     "userns": ("userns", _choice("user namespace", _HOST_OR_PRIVATE)),
+    "fake_chown": ("fake_chown", _boolean("fake-chown")),
     "privileged": ("privileged", _same),
     "cap_add": ("cap_add", _each("linux.capabilities", "parse")),
     "cap_drop": ("cap_drop", _each("linux.capabilities", "parse")),

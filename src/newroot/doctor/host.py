@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from newroot.doctor.check import Patient
+    from newroot.doctor.check import Patient, State
 
 _LOW = 256 << 20
 
@@ -24,6 +24,16 @@ def check_features(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             state="note", words=f"{name}: {'yes' if probe.works else 'no'}: {probe.tried}"
         )
+
+
+def check_isolation(patient: Patient) -> Iterator[Finding]:
+    """Which rung of the ladder this user is on, and what would lead higher."""
+    from newroot.isolation.rungs import find_rung
+
+    rung = find_rung()
+    words = f"{rung.words}: {rung.why}" if rung.why else rung.words
+    state: State = "lost" if rung.name == "none" else "note"
+    yield Finding(state=state, words=words, hint=rung.remedy or None)
 
 
 def check_cgroups(patient: Patient) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from newroot.doctor.blobs import check_blobs, check_index
 from newroot.doctor.check import Check
-from newroot.doctor.host import check_cgroups, check_disk, check_features
+from newroot.doctor.host import check_cgroups, check_disk, check_features, check_isolation
 from newroot.doctor.layers import check_layers
 from newroot.doctor.leavings import check_containers, check_orphans, check_staged
 
@@ -20,6 +20,7 @@ STORE_CHECKS = (
 #: What newroot runs on.
 HOST_CHECKS = (
     Check(name="disk", asks="there is room", run=check_disk),
+    Check(name="isolation", asks="how far containers can be isolated", run=check_isolation),
     Check(name="cgroups", asks="limits can be set", run=check_cgroups),
     Check(name="kernel", asks="what the kernel lets us do", run=check_features),
 )

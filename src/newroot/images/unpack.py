@@ -30,6 +30,7 @@ from newroot.images.tar import (
     TarReader,
 )
 from newroot.images.tree import Tree, show
+from newroot.linux.user_namespaces import has_single_id
 from newroot.record import record
 
 TYPE_CHECKING = False
@@ -141,7 +142,8 @@ class _Layer(Tree):
         self._below = below
         self._directories: dict[bytes, Entry | None] = {}  # real path → who gives its metadata
         self._whiteouts: set[bytes] = set()
-        self._is_root = os.geteuid() == 0
+        # Where there is one id, all is its: isolation/fake_ids.py.
+        self._is_root = os.geteuid() == 0 and not has_single_id()
         self._make: dict[int, Callable[[Entry, bytes, bytes], None]] = {
             FILE: self._file,
             HARD_LINK: self._hard_link,

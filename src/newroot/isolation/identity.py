@@ -29,15 +29,19 @@ def identity_steps(
     dies_with_parent: bool,
     before_filter: tuple[s.Step, ...] = (),
     available: int | None = None,
+    single_id: bool = False,
+    fake_ids: bool = False,
 ) -> tuple[s.Step, ...]:
     """The steps for ``process``, from its limits to its filter.
 
     *before_filter* are done as who it will be, in its working directory.  *available* are the
-    capabilities that there are to give, a mask; None: all that the kernel knows.
+    capabilities that there are to give, a mask; None: all that the kernel knows.  *single_id*: the
+    caller's user namespace has one, and so no setgroups(2); *fake_ids*: see fake_ids.py.
     """
     no_new_privs = bool(process.get("noNewPrivileges"))
     sets = capabilities.from_oci(process.get("capabilities"), available=available)
-    lent = 0 if seccomp is None or no_new_privs else _CAP_SYS_ADMIN & ~sets.effective
+    filters = _filters(seccomp, fake_ids=fake_ids)
+    lent = 0 if not filters or no_new_privs else _CAP_SYS_ADMIN & ~sets.effective
     return (
         *_oom_score(process),
         *(
@@ -46,7 +50,7 @@ def identity_steps(
         ),
         s.SetBounding(keep=sets.bounding, why="no program can ever get the others back"),
         *_early_cwd_step(process),
-        user_step(process.get("user") or {}),
+        user_step(process.get("user") or {}, keep_groups=single_id),
         s.SetCapabilities(
             effective=sets.effective | lent,
             permitted=sets.permitted | lent,
@@ -58,7 +62,7 @@ def identity_steps(
         *((s.SetNoNewPrivs(why="asked for"),) if no_new_privs else ()),
         *_cwd_step(process),
         *before_filter,
-        *(() if seccomp is None else (_load(*seccomp),)),
+        *filters,
         *(_give_back(sets) if lent else ()),
     )
 
@@ -75,9 +79,18 @@ def _give_back(sets: capabilities.Masks) -> tuple[s.Step, ...]:
     )
 
 
-def _load(program: bytes, flags: int) -> s.Step:
-    why = "system calls that a container does not need are refused"
-    return s.LoadSeccomp(program=program, flags=flags, why=why)
+def _filters(seccomp: tuple[bytes, int] | None, *, fake_ids: bool) -> tuple[s.Step, ...]:
+    found: list[s.Step] = []
+    if fake_ids:
+        from newroot.isolation.fake_ids import fake_ids_filter
+
+        program, flags = fake_ids_filter()
+        why = "there is one id, and package managers want others"
+        found.append(s.LoadSeccomp(program=program, flags=flags, why=why))
+    if seccomp is not None:
+        why = "system calls that a container does not need are refused"
+        found.append(s.LoadSeccomp(program=seccomp[0], flags=seccomp[1], why=why))
+    return tuple(found)
 
 
 def _oom_score(process: dict[str, Any]) -> tuple[s.Step, ...]:
@@ -106,7 +119,7 @@ def _cwd_step(process: dict[str, Any]) -> tuple[s.Step, ...]:
     return (s.SetCwd(path=process["cwd"], why="from the image, or as asked for"),)
 
 
-def user_step(user: dict[str, Any]) -> s.SetUser:
+def user_step(user: dict[str, Any], *, keep_groups: bool = False) -> s.SetUser:
     """``process.user`` as a step.  Raises SpecError for ids that are no ids."""
     uid = _id(user.get("uid", 0), "/process/user/uid")
     gid = _id(user.get("gid", 0), "/process/user/gid")
@@ -117,7 +130,14 @@ def user_step(user: dict[str, Any]) -> s.SetUser:
     umask = _id(user.get("umask", 0o022), "/process/user/umask")
     if umask > 0o777:
         raise SpecError(f"not a umask: {umask:o}", pointer="/process/user/umask")
-    return s.SetUser(uid=uid, gid=gid, groups=groups, umask=umask, why="who it is in there")
+    return s.SetUser(
+        uid=uid,
+        gid=gid,
+        groups=groups,
+        umask=umask,
+        keep_groups=keep_groups,
+        why="who it is in there",
+    )
 
 
 def _id(value: object, pointer: str) -> int:

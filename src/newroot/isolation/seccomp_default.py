@@ -124,6 +124,14 @@ def from_docker(
     return found
 
 
+def own_architectures() -> list[str]:
+    """OCI's names of the architectures that this machine's programs may be of."""
+    from newroot.isolation import seccomp_docker
+
+    native = _OCI[syscalls.native_arch()]
+    return [native, *seccomp_docker.ARCH_MAP.get(native, ())]
+
+
 class _Here:
     """Who and where we are, to the eyes of ``includes`` and ``excludes``."""
 

@@ -111,6 +111,11 @@ def _probe_busybox() -> None:
     find_busybox()
 
 
+def _probe_uidmap() -> None:
+    for program in ("newuidmap", "newgidmap"):
+        _find(program)  # they know no option that ends well
+
+
 def _probe_vm() -> None:
     if not os.environ.get("NEWROOT_VM"):
         raise Missing("not in the virtual machine of `make test-vm`")
@@ -129,6 +134,7 @@ _PROBES: dict[str, Callable[[], None]] = {
     "criu": _probe_criu,
     "gcc": _probe_gcc,
     "root": _probe_root,
+    "uidmap": _probe_uidmap,
     "vm": _probe_vm,
 }
 
