@@ -82,6 +82,7 @@ NUMBERS: dict[str, int] = {
             *("ON_HOST", "MAKE_TARGET", "IF_PRESENT", "RECURSIVE", "ATTR_RECURSIVE"),
             *("NO_SYMLINKS", "KEEP_GROUPS", "PROPAGATION_RECURSIVE", "NO_CONSOLE"),
             *("IDMAP_RECURSIVE", "IN_PROC", "PROC_SOURCE", "LIKE_TARGET"),
+            *("COPY_UP", "SAME_NODE"),
         )
     },
     "REQUEST_MAGIC": launcher.REQUEST_MAGIC,

@@ -283,6 +283,46 @@ def test_they_do_the_same_with_files_volumes_and_overlays(case: Case, tmp_path: 
     assert views.differences(plan) == []
 
 
+@pytest.mark.parametrize("flags", [(), ("ro", "nosuid")])
+def test_they_do_the_same_with_a_tmpfs_that_copies_up(case: Case, flags: tuple[str, ...]) -> None:
+    # The command itself is below it: without its copy neither would start.
+    made = s.MountFs(
+        type="tmpfs",
+        source="tmpfs",
+        target="/bin",
+        options=("mode=1777",),
+        flags=flags,
+        like_target=True,
+        copy_up=True,
+    )
+    plan = case.plan()
+    place = next(i for i, step in enumerate(plan.steps) if isinstance(step, s.Mask))
+    plan = s.Plan(steps=(*plan.steps[:place], made, *plan.steps[place:]))
+
+    assert views.differences(plan) == []
+
+
+@pytest.mark.parametrize("minor", [3, 5])
+def test_they_do_the_same_with_a_node_that_must_be_the_one_that_is_there(
+    case: Case, minor: int
+) -> None:
+    def node(minor: int) -> s.MakeNode:
+        same = {"if_missing": True, "same_node": True}
+        return s.MakeNode(target="/dev/own", kind="c", major=1, minor=minor, **same)
+
+    plan = case.plan()
+    place = next(i for i, step in enumerate(plan.steps) if isinstance(step, s.Mask))
+    plan = s.Plan(steps=(*plan.steps[:place], node(3), node(minor), *plan.steps[place:]))
+
+    if minor == 3:
+        assert views.differences(plan) == []
+        return
+    with pytest.raises(StepError, match=r"EEXIST"):
+        views.by_newroot(plan)
+    with pytest.raises(AssertionError, match=r"File exists"):
+        views.by_shell(plan)
+
+
 def _in_cgroup(plan: s.Plan, cgroup: Cgroup) -> s.Plan:
     """*plan*, joining *cgroup* and seeing it as a container does that has limits."""
     joins = tuple(s.JoinCgroup(procs=path) for path in cgroup.procs_paths)

@@ -15,7 +15,6 @@ from newroot.container.bundle_config import (
     warn_of_capabilities,
 )
 from newroot.container.compile import Situation, compile
-from newroot.container.tmpcopyup import without_tmpcopyup
 from newroot.errors import NotFound
 from newroot.linux import capabilities
 from newroot.oci.config import read_config
@@ -105,9 +104,8 @@ def draw(bundle: Bundle, around: Circumstances, id_maps: dict[IdMaps, str]) -> P
     # The root is put together where the bundle's hooks look for it.  Not on /, for nobody sees
     # what is mounted there; and not for a user namespace, which begins in the scratch directory.
     in_place = bundle.rootfs != "/" and not inside
-    mounts = without_tmpcopyup(bundle.config.get("mounts") or [], bundle.rootfs)
     return compile(
-        {**bundle.config, "mounts": mounts},
+        bundle.config,
         Root(directory=bundle.rootfs, in_place=in_place, scratch=around.scratch),
         Situation(
             cgroups=view_of(around.cgroup, around.host),

@@ -8,6 +8,7 @@
 #include <linux/fcntl.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
+#include <linux/stat.h>
 
 static int
 unless_there (const struct step *step, long result)
@@ -60,6 +61,19 @@ step_write_file (struct run *run, struct step *step)
   return fd < 0 ? fd : write_all (run, fd, text_of (step, step->b), step->y);
 }
 
+/* Whether the file is the device that step_make_node() would have made. */
+static int
+is_that_node (int parent, const char *name, const struct step *step)
+{
+  struct statx stat;
+  if (sys (__NR_statx, parent, name, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &stat) < 0)
+    return 0;
+  uint64_t minor = stat.stx_rdev_minor;
+  uint64_t device = (minor & 0xff) | (uint64_t)stat.stx_rdev_major << 8 | (minor & ~0xffULL) << 12;
+  unsigned type = stat.stx_mode & S_IFMT;
+  return type == (step->x & S_IFMT) && (type == S_IFIFO || device == step->y);
+}
+
 /* a: target; x: type and mode; y: device number; z: uid << 32 | gid. */
 int
 step_make_node (struct run *run, struct step *step)
@@ -72,6 +86,8 @@ step_make_node (struct run *run, struct step *step)
   if (done >= 0 && step->z != 0)
     done = attempt (run, __NR_fchownat, parent, name, step->z >> 32, step->z & 0xffffffff,
                     AT_SYMLINK_NOFOLLOW);
+  if (done == -EEXIST && step->flags & SAME_NODE && !is_that_node (parent, name, step))
+    return -EEXIST;
   return unless_there (step, done);
 }
 

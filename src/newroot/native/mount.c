@@ -3,6 +3,7 @@
 
 #include "steps.h"
 
+#include "copy.h"
 #include "path.h"
 
 #include <asm/fcntl.h>
@@ -130,6 +131,21 @@ take_mode (struct run *run, const struct step *step, char **options)
     (*options)[n] = (char)('0' + (stat.stx_mode & 7));
 }
 
+/* Nobody sees it half filled, and what is to be read-only is so when all is there. */
+static int
+copy_up (struct run *run, const struct step *step, int mount, int target)
+{
+  int from CLEANUP_FD
+      = (int)attempt (run, __NR_openat, target, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (from < 0)
+    return from;
+  int done = copy_directory (run, from, mount, DEEPEST_COPY);
+  if (done < 0)
+    return done;
+  return change_mount (run, mount, (struct mount_attr){ .attr_set = step->x & MOUNT_ATTR_RDONLY },
+                       0);
+}
+
 /* a: type, b: target, c: options (source among them); x: MOUNT_ATTR_*. */
 int
 step_mount_fs (struct run *run, struct step *step)
@@ -144,8 +160,13 @@ step_mount_fs (struct run *run, struct step *step)
     return target;
   if (!may_cover (step, target))
     return -EXDEV;
-  int mount CLEANUP_FD = new_mount (run, text_of (step, step->a), options, step->x);
-  return mount < 0 ? mount : put (run, mount, target);
+  int copies = step->flags & COPY_UP;
+  uint64_t first = copies ? step->x & ~(uint64_t)MOUNT_ATTR_RDONLY : step->x;
+  int mount CLEANUP_FD = new_mount (run, text_of (step, step->a), options, first);
+  if (mount < 0)
+    return mount;
+  int done = copies ? copy_up (run, step, mount, target) : 0;
+  return done < 0 ? done : put (run, mount, target);
 }
 
 /* a: target, b: all options with one lowerdir+ a layer, c: the same for mount(2), or

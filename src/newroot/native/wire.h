@@ -111,7 +111,9 @@ enum
   NO_CONSOLE = 512,            /* terminal: there is no /dev/console to be shown as */
   IN_PROC = 1024,              /* mounts: the target may be in a proc */
   PROC_SOURCE = 2048,          /* bind: the source must be in one */
-  LIKE_TARGET = 4096           /* fs: the last option, mode=NNNN, becomes the target's mode */
+  LIKE_TARGET = 4096,          /* fs: the last option, mode=NNNN, becomes the target's mode */
+  COPY_UP = 8192,              /* fs: it begins with what the target has */
+  SAME_NODE = 16384            /* node: one that is there must be the very same device */
 };
 
 /* Python -> launcher, one packet with the descriptors beside it: the fixed ones in this

@@ -27,6 +27,7 @@ MOST_STEPS = 1024  #: MAX_STEPS
 ON_HOST, MAKE_TARGET, IF_PRESENT, RECURSIVE = 1, 2, 4, 8
 ATTR_RECURSIVE, NO_SYMLINKS, KEEP_GROUPS, PROPAGATION_RECURSIVE = 16, 32, 64, 128
 IDMAP_RECURSIVE, NO_CONSOLE, IN_PROC, PROC_SOURCE, LIKE_TARGET = 256, 512, 1024, 2048, 4096
+COPY_UP, SAME_NODE = 8192, 16384
 
 NAMESPACES: dict[str, int] = {
     "mount": k.CLONE_NEWNS,
@@ -126,6 +127,8 @@ def _place(step: Any) -> int:
         | (IN_PROC if getattr(step, "in_proc", False) else 0)
         | (PROC_SOURCE if getattr(step, "of_proc", False) else 0)
         | (LIKE_TARGET if getattr(step, "like_target", False) else 0)
+        | (COPY_UP if getattr(step, "copy_up", False) else 0)
+        | (SAME_NODE if getattr(step, "same_node", False) else 0)
     )
 
 

@@ -302,7 +302,19 @@ def _mount_fs(step: s.MountFs) -> list[str]:
         made.insert(0, f"mode=1777; [ ! -d {target} ] || mode=$(stat -c %a -- {target})")
         options = quote(",".join(step.flags + step.options[:-1] + ("mode=",))) + '"$mode"'
     given = f" -o {options}" if step.flags or step.options else ""
+    if step.copy_up:
+        return [*found, *made, *_copied_up(step, options, target)]
     return [*found, *made, f"mount -t {quote(step.type)}{given} -- {quote(step.source)} {target}"]
+
+
+def _copied_up(step: s.MountFs, options: str, target: str) -> list[str]:
+    """Mounted aside, filled, and only then moved to its place and made read-only."""
+    made = f"mount -t {quote(step.type)} -o {options},rw -- {quote(step.source)}"
+    lines = ["aside=$(mktemp -d)", f'{made} "$aside"', f'cp -a -- {target}/. "$aside"']
+    lines.append(f'mount --move -- "$aside" {target} && rmdir -- "$aside"')
+    if "ro" in step.flags:
+        lines.append(f"mount -o remount,bind,ro -- {target}")
+    return lines
 
 
 def _mount_overlay(step: s.MountOverlay) -> list[str]:
@@ -376,6 +388,10 @@ def _make_node(step: s.MakeNode) -> list[str]:
     make = f"mknod -m {step.mode:o} -- {target} {kind}{numbers}"
     own = f"chown -h {step.uid}:{step.gid} -- {target}" if step.uid or step.gid else ""
     unless = _unless_there(target, step.if_missing)
+    if step.same_node and kind != "p":
+        kinds = {"c": "character special file", "b": "block special file"}
+        same = f"{kinds[kind]} {step.major:x}:{step.minor:x}"
+        unless = f'[ "$(stat -c "%F %t:%T" -- {target} 2>&-)" = "{same}" ] || '
     return [found, unless + (f"{{ {make} && {own}; }}" if own else make)]
 
 

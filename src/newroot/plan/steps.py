@@ -245,9 +245,11 @@ class MountFs(Step):
     no_symlinks: bool = False  #: refuse a target that a symlink leads to (CVE-2019-19921)
     in_proc: bool = False  #: a target in a proc file system will do (CVE-2019-16884)
     like_target: bool = False  #: the last option, mode=…, becomes the target's, if it is there
+    copy_up: bool = False  #: it begins with what the target has: files, links, nodes
 
     def explain(self) -> str:
-        options = ",".join(self.flags + self.options)
+        copy_up = ("tmpcopyup",) if self.copy_up else ()
+        options = ",".join(self.flags + self.options + copy_up)
         return f"mount {self.type} on {self.target}" + (f" ({options})" if options else "")
 
 
@@ -348,6 +350,7 @@ class MakeNode(Step):
     uid: int = 0
     gid: int = 0
     if_missing: bool = False
+    same_node: bool = False  #: with if_missing: one that is there must be the very same device
 
     def explain(self) -> str:
         return f"make the node {self.target} ({self.kind} {self.major}:{self.minor})"

@@ -78,6 +78,8 @@ def device_steps(
         raise SpecError("expected an absolute path", pointer=f"{pointer}/path")
     if kind not in ("c", "b", "p", "u"):
         raise SpecError(f"not a kind of device: {kind!r}", pointer=f"{pointer}/type")
+    needed = None if kind != "p" else 0
+    major, minor = (_number(device, key, needed, pointer) for key in ("major", "minor"))
     why = "a device that was asked for"
     if not may_make_nodes:
         return (_bound(path, path, why),)
@@ -86,19 +88,24 @@ def device_steps(
     node = s.MakeNode(
         target=path,
         kind=str(kind),
-        major=_number(device, "major", 0, pointer),
-        minor=_number(device, "minor", 0, pointer),
+        major=major,
+        minor=minor,
         mode=_number(device, "fileMode", 0o666, pointer),
         uid=_number(device, "uid", 0, pointer),
         gid=_number(device, "gid", 0, pointer),
         if_missing=True,
+        same_node=True,
         why=why,
     )
     return (*made, node)
 
 
-def _number(device: dict[str, object], key: str, default: int, pointer: str) -> int:
-    value = device.get(key, default)
+def _number(device: dict[str, object], key: str, default: int | None, pointer: str) -> int:
+    """A number of *device*; without a default it must be there."""
+    value = device.get(key)
+    if value is None and default is None:
+        raise SpecError("missing", pointer=f"{pointer}/{key}")
+    value = default if value is None else value
     if not isinstance(value, int) or value < 0:
         raise SpecError(f"expected a number, not {value!r}", pointer=f"{pointer}/{key}")
     return value

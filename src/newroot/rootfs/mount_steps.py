@@ -31,6 +31,7 @@ _IN_PROC = frozenset(
         *("net/dev", "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"),
     )
 )
+COPY_UP = "tmpcopyup"  #: of a tmpfs: it begins with what the root has at its place
 _MOST_HELD = 64  #: plan.h, MAX_TREES
 _PROPAGATIONS = frozenset((*PROPAGATIONS, *("r" + name for name in PROPAGATIONS)))
 _RECURSIVE_ATTRIBUTES = {"r" + name: name for name in ATTRIBUTES}
@@ -55,12 +56,13 @@ class Options:
     propagation: str | None = None
     bind: str | None = None  #: ``bind`` or ``rbind``
     idmap: str | None = None  #: ``idmap`` or ``ridmap``
+    copy_up: bool = False
     data: tuple[str, ...] = ()
 
 
 def option_names() -> tuple[str, ...]:
     """Every option that does not belong to a file system: what ``features`` tells of."""
-    ways = {"bind", "rbind", "idmap", "ridmap"}
+    ways = {"bind", "rbind", "idmap", "ridmap", COPY_UP}
     flags = {*ATTRIBUTES, *_RECURSIVE_ATTRIBUTES, *_PROPAGATIONS}
     return tuple(sorted({*ways, *flags, *_SUPERBLOCK, *_NOTHING}))
 
@@ -101,6 +103,7 @@ def split_options(options: list[str]) -> Options:
     recursive: list[str] = []
     data: list[str] = []
     propagation = bind = idmap = None
+    copy_up = False
     for option in options:
         if option in ("bind", "rbind"):
             bind = option
@@ -112,6 +115,8 @@ def split_options(options: list[str]) -> Options:
             flags.append(option)
         elif option in _RECURSIVE_ATTRIBUTES:
             recursive.append(_RECURSIVE_ATTRIBUTES[option])
+        elif option == COPY_UP:
+            copy_up = True
         elif option not in _NOTHING:
             data.append(option)
     return Options(
@@ -120,6 +125,7 @@ def split_options(options: list[str]) -> Options:
         propagation=propagation,
         bind=bind,
         idmap=idmap,
+        copy_up=copy_up,
         data=tuple(data),
     )
 
@@ -167,6 +173,7 @@ def mount_steps(
         options=(*options.data, "mode=1777") if like_target else options.data,
         in_proc=place_in_proc is not None,
         like_target=like_target,
+        copy_up=options.copy_up and type_ == "tmpfs",
         # Nothing is below what is new: so these are set before it is put anywhere.
         flags=_at_first(target, options.flags + options.recursive_flags),
         make_target=True,

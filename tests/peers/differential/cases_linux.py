@@ -304,8 +304,21 @@ case(
 case("cgroups-path-relative", linux(cgroupsPath="newroot-test-@PID@/relative"))
 case("cgroups-path-absent", without("linux.cgroupsPath"))
 case("cgroups-path-with-dots", linux(cgroupsPath="/newroot-test-@PID@/../newroot-test-@PID@/dots"))
-# An error, says config-linux.md; runc 1.1 and ours leave the file as it is.
-case("device-where-a-file-stands", devices({"path": "/data", **NODE}), probes="stat:/data")
+case("device-where-a-file-stands", devices({"path": "/data", **NODE}), refused="/data (c 1:5): ")
+case("device-where-a-link-stands", devices({"path": "/out", **NODE}), refused="/out (c 1:5): ")
+case("device-where-another-stands", devices({"path": "/nodes/null", **NODE}), refused="/nodes/null")
+case(
+    "device-that-stands-there",
+    devices({**NODE, "path": "/nodes/null", "minor": 3}),
+    probes="stat:/nodes/null",
+)
+for member in ("major", "minor"):
+    case(
+        f"device-without-{member}",
+        devices({key: value for key, value in NODE.items() if key != member} | {"path": "/dev/d"}),
+        refused=f"/linux/devices/0/{member}",
+    )
+case("device-fifo-without-numbers", devices({"path": "/dev/d", "type": "p"}), probes="stat:/dev/d")
 OTHERS = " ".join(word for word in X86_64.split() if word.isidentifier() and word != "chmod")
 case(
     "seccomp-errno-by-default",

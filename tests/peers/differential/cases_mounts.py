@@ -50,8 +50,35 @@ case("tmpfs-without-source", mount("/mnt", "tmpfs", None, "nosuid"))
 case(
     "tmpfs-copies-up",
     mount("/full", "tmpfs", "tmpfs", "tmpcopyup"),
-    probes="list:/full list:/full/deep read:/full/file",
+    probes="list:/full list:/full/deep read:/full/file stat:/full/link stat:/full",
+    expect={"probes/read:/full/file": "a file\n"},
 )
+for options in ("tmpcopyup,ro", "tmpcopyup,mode=0700", "tmpcopyup,size=64k", "nosuid,tmpcopyup"):
+    case(
+        f"tmpfs-{options}",
+        mount("/full", "tmpfs", "tmpfs", options),
+        probes="list:/full/deep read:/full/file stat:/full create:/full/new",
+    )
+case(
+    "tmpfs-copies-up-what-is-mounted-there",
+    mount("/mnt", "bind", "@BUNDLE@/rootfs/full", "bind"),
+    mount("/mnt/deep", "tmpfs", "tmpfs", "tmpcopyup"),
+    probes="list:/mnt/deep stat:/mnt/deep/file",
+)
+case(
+    "tmpfs-copies-up-in-a-user-namespace",
+    user_namespace(),
+    mount("/full", "tmpfs", "tmpfs", "tmpcopyup"),
+    probes="list:/full",
+)
+case(
+    "tmpfs-copies-up-a-node",
+    mount("/nodes", "tmpfs", "tmpfs", "tmpcopyup"),
+    probes="stat:/nodes/null",
+    peer=None,  # runc 1.1 fails at one
+    expect={"probes/stat:/nodes/null": "c 1:3 0600 0:0"},
+)
+case("bind-with-tmpcopyup", mount("/mnt", "bind", "@BUNDLE@/rootfs/full", "bind,tmpcopyup"))
 case(
     "tmpfs-copies-up-nothing", mount("/empty", "tmpfs", "tmpfs", "tmpcopyup"), probes="list:/empty"
 )

@@ -146,7 +146,19 @@ class Kit:
 
 def fill_rootfs(rootfs: Path, view: Path) -> None:
     """A root with one of everything that a mount may meet."""
-    for name in ("bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "full/deep", "empty"):
+    for name in (
+        "bin",
+        "dev",
+        "etc",
+        "proc",
+        "root",
+        "run",
+        "sys",
+        "tmp",
+        "full/deep",
+        "empty",
+        "nodes",
+    ):
         (rootfs / name).mkdir(parents=True)
     os.chmod(rootfs / "tmp", 0o1777)
     os.chmod(rootfs / "full", 0o750)
@@ -155,6 +167,10 @@ def fill_rootfs(rootfs: Path, view: Path) -> None:
     os.chmod(rootfs / "full/deep/file", 0o4711)
     (rootfs / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n")
     (rootfs / "etc/group").write_text("root:x:0:\n")
+    (rootfs / "full/link").symlink_to("../../../../etc/passwd")
+    os.mknod(rootfs / "nodes/null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    os.chown(rootfs / "full/deep", 5, 6)
+    os.chown(rootfs / "full/link", 7, 8, follow_symlinks=False)
     (rootfs / "link").symlink_to("full")
     (rootfs / "absolute").symlink_to("/full/deep")
     (rootfs / "dangling").symlink_to("/nowhere/at/all")

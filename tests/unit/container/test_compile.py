@@ -82,7 +82,10 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
         "readonlyPaths": draw(st.lists(_TARGETS, max_size=3)),
         **draw(st.sampled_from([{}, {"personality": {"domain": "LINUX32"}}])),
         **draw(st.sampled_from([{}, {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0-1,3"}}])),
-        "devices": [{"path": path, "type": "c"} for path in draw(st.lists(_PATHS, max_size=2))],
+        "devices": [
+            {"path": path, "type": "c", "major": 1, "minor": 3}
+            for path in draw(st.lists(_PATHS, max_size=2))
+        ],
     }
     if "network" in spaces:
         linux["sysctl"] = draw(st.sampled_from([{}, {"net.ipv4.ip_forward": "1"}]))
