@@ -6,6 +6,7 @@
     <run_root>/<id>/state.json    what runs now; the directory is locked by whoever runs it
     <run_root>/<id>/pid           its first process, when that began, and how often it began anew
     <run_root>/<id>/attach        the socket of its monitor, if it has one: container/attach.py
+    <run_root>/<id>/visited       it does not run: whoever has it looks at its files
 
 The lock (flock(2)) is on an open directory, whose descriptor the launcher keeps until the last
 process is dead.  So an entry that can be locked belongs to nobody that lives, and ``sweep()``
@@ -81,6 +82,11 @@ class Claim:
         finally:
             os.close(fd)
 
+    def mark_visited(self) -> None:
+        """Say that it does not run, and will be let go: others wait for it."""
+        path = f"{self._storage.run_directory(self.id)}/visited"
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
     def make_upper(self) -> tuple[str, str]:
         """Make the upper and work directories."""
         upper, work = f"{self.directory}/upper", f"{self.directory}/work"
@@ -145,10 +151,17 @@ class ContainerStorage:
         return claim
 
     def hold(self, container_id: str) -> Claim | None:
-        """A container that is there and does not run, locked; None while somebody has it."""
+        """A container that is there and does not run, locked; None while somebody has it.
+
+        Whoever only looks at its files is waited for.
+        """
         os.makedirs(self.run_root, mode=0o711, exist_ok=True)
         _mkdir(self.run_directory(container_id), 0o700)
         fd = self._try_lock(container_id)
+        while fd is None and self._is_visited(container_id):
+            self._wait_for(container_id)
+            _mkdir(self.run_directory(container_id), 0o700)
+            fd = self._try_lock(container_id)
         if fd is None:
             return None
         if not os.fstat(fd).st_nlink:  # its holder has just ended, and took the directory along
@@ -286,9 +299,25 @@ class ContainerStorage:
         # A shared lock: two who ask at once do not take each other for the holder.
         fd = self._try_lock(container_id, fcntl.LOCK_SH)
         if fd is None:
-            return os.path.isdir(self.run_directory(container_id))
+            is_there = os.path.isdir(self.run_directory(container_id))
+            return is_there and not self._is_visited(container_id)
         os.close(fd)
         return False
+
+    def _is_visited(self, container_id: str) -> bool:
+        return os.path.exists(f"{self.run_directory(container_id)}/visited")
+
+    def _wait_for(self, container_id: str) -> None:
+        """Wait until whoever has the container lets it go."""
+        try:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            fd = os.open(self.run_directory(container_id), flags)
+        except FileNotFoundError:
+            return
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH)
+        finally:
+            os.close(fd)
 
     def forget(self, container_id: str, name: str | None) -> None:
         """Remove a container's files and free its name."""
@@ -299,7 +328,7 @@ class ContainerStorage:
     def end_run(self, container_id: str) -> None:
         """Remove the run directory; its lock is still held."""
         path = self.run_directory(container_id)
-        for name in ("state.json", "state.json.new", "pid", "pid.new", "attach"):
+        for name in ("state.json", "state.json.new", "pid", "pid.new", "attach", "visited"):
             _unlink(f"{path}/{name}")
         try:
             os.rmdir(path)

@@ -20,7 +20,7 @@ from newroot.errors import ImageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 BLOCK = 512
 _CHUNK = 1 << 20
@@ -51,8 +51,15 @@ _FOREIGN = ("security.selinux", "system.nfs4_acl", "security.nfs4_acl")
 class Packer:
     """Writes members; each method gives the bytes to append to the archive."""
 
-    def __init__(self, *, what: str, epoch: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        what: str,
+        epoch: int | None = None,
+        ids: Callable[[int, int], tuple[int, int]] | None = None,
+    ) -> None:
         self._what = what
+        self._ids = ids  # what an owner of the host's is called in the archive
         self._latest_ns = None if epoch is None else epoch * 1_000_000_000
         self._first: dict[tuple[int, int], bytes] = {}  # of a file with several names
 
@@ -183,11 +190,14 @@ class Packer:
         if kind == b"5":
             path += b"/"
         is_device = kind in (b"3", b"4")
+        uid, gid = status.st_uid, status.st_gid
+        if self._ids is not None:
+            uid, gid = self._ids(uid, gid)
         block = _block(
             _field(b"path", path, 100, records),
             status.st_mode,
-            _large(b"uid", status.st_uid, _ID_MAX, records),
-            _large(b"gid", status.st_gid, _ID_MAX, records),
+            _large(b"uid", uid, _ID_MAX, records),
+            _large(b"gid", gid, _ID_MAX, records),
             _large(b"size", size, _SIZE_MAX, records),
             self._time(status.st_mtime_ns, records),
             kind,

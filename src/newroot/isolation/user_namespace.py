@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 
-from newroot.errors import BugError, NewrootError, SyscallError
+from newroot.errors import SyscallError
 from newroot.plan import encode
 from newroot.plan import steps as s
-from newroot.plan.launcher import REPORT_FAILED, REPORT_WAITING
-from newroot.plan.report import step_error
+from newroot.plan.waiting import await_waiting, while_waiting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def make(launcher: Launcher, uids: Ranges, gids: Ranges) -> int:
         write_maps(pid, uids, gids)
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
 
-    return int(_while_waiting(launcher, plan, use))
+    return int(while_waiting(launcher, plan, use))
 
 
 class Spaces:
@@ -87,7 +86,7 @@ def _launch_divided(
     launcher: Launcher, divided: Divided, stdio: Sequence[int], own: Sequence[int], **more: Any
 ) -> Launch:
     inside, joined = divided.inside, divided.joined
-    there = [_while_waiting(launcher, divided.outside, _mounts_of)]
+    there = [while_waiting(launcher, divided.outside, _mounts_of)]
     try:
         if joined is not None:
             there.append(os.open(joined, os.O_RDONLY | os.O_CLOEXEC))
@@ -99,7 +98,7 @@ def _launch_divided(
             os.close(fd)
     try:
         launch.read_started(block=True)
-        _await(launch, inside)
+        await_waiting(launch, inside)
         _act(launch.pid, divided.parent)
         launch.go_on()
     except BaseException:
@@ -119,46 +118,6 @@ def write_maps(pid: int, uids: Ranges, gids: Ranges) -> None:
 def _mounts_of(pid: int) -> int:
     """The mount namespace of *pid*."""
     return os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _while_waiting(launcher: Launcher, plan: s.Plan, use: Callable[[int], Any]) -> Any:
-    """Carry out *plan* until it waits, look at its process, and end that."""
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        first = plan.steps[0]
-        assert isinstance(first, s.Unshare)
-        launch = launcher.launch(
-            encode.encode(plan), encode.clone_flags(first.namespaces), (null, null, null)
-        )
-    finally:
-        os.close(null)
-    try:
-        launch.read_started(block=True)
-        _await(launch, plan)
-        return use(launch.pid)
-    except NewrootError:
-        raise
-    except OSError as error:
-        raise _failed("open", str(error.filename), error) from error
-    finally:
-        launch.end()
-        launch.close()
-
-
-def _await(launch: Launch, plan: s.Plan) -> None:
-    """Wait until the process waits for us."""
-    report = launch.next_report()
-    if report is None:
-        raise SyscallError(
-            "waiting for newroot-init: it ended before its first step",
-            errno=3,
-            call="recvmsg",
-            target="newroot-init",
-        )
-    if report.kind == REPORT_FAILED:
-        raise step_error(plan, report)
-    if report.kind != REPORT_WAITING:
-        raise BugError(f"newroot-init said {report.kind} in place of waiting")
 
 
 def _act(pid: int, steps: tuple[s.Step, ...]) -> None:

@@ -63,6 +63,7 @@ class Walk:
         self._lookup = lookup
         self._stack = [root]
         self._opened: list[int] = []
+        self.names: list[str] = []  #: where the last resolution led: a path without links or dots
 
     def __enter__(self) -> Walk:
         return self
@@ -91,6 +92,7 @@ class Walk:
             if found is None:
                 if any(rest not in ("", ".") for rest in todo):
                     raise _error(errno.ENOENT, path)
+                self.names.append(name)
                 return self._stack[-1], name, None
             if found.is_link and (todo or follow):
                 links += 1
@@ -99,6 +101,7 @@ class Walk:
                 todo += self._read_link(found).split("/")[::-1]
                 continue
             self._stack.append(found)
+            self.names.append(name)
         return self._stack[max(len(self._stack) - 2, 0)], name, self._stack[-1]
 
     def _enter(self, name: str, path: str) -> Entry | None:
@@ -116,6 +119,7 @@ class Walk:
     def _up(self) -> None:
         if len(self._stack) > 1:
             self._forget(self._stack.pop())
+            self.names.pop()
 
     def _read_link(self, link: Entry) -> str:
         """The text of a symlink; an absolute one puts us back at the root."""
