@@ -19,6 +19,7 @@ from newroot.container.source import Source, directory_source, stamp
 from newroot.container.start import Starter
 from newroot.container.storage import ContainerStorage
 from newroot.engine_containers import ContainerVerbs
+from newroot.engine_copy import CopyVerbs
 from newroot.engine_images import ImageVerbs
 from newroot.engine_look import LookVerbs
 from newroot.errors import UsageError
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 _engines: set[_weakref.ref[Engine]] = set()
 
 
-class Engine(ContainerVerbs, ImageVerbs, LookVerbs):
+class Engine(ContainerVerbs, CopyVerbs, ImageVerbs, LookVerbs):
     """Runs containers.  A context manager; may be used from several threads at once.
 
     *root* is where images, containers and volumes are kept: by default ``$NEWROOT_ROOT``, else

@@ -36,11 +36,14 @@ DOORS: dict[str, set[str]] = {
         "container",
         "engine_async",
         "engine_containers",
+        "engine_copy",
         "engine_images",
         "engine_look",
     },
     "engine_async": {"container"},  # the engine's other half: asyncio in poll's place
     "engine_containers": {"container"},  # detached ones, over their whole life
+    "engine_copy": {"container", "engine_between"},  # files go into them and come out
+    "engine_between": {"images", "container"},  # by a tar, from one root to another
     "engine_files": {"images", "container"},  # a container's files, as images and archives
     "engine_images": {"images", "container", "engine_files"},  # its verbs for both
     "engine_look": {"images", "container"},  # what it can tell of them

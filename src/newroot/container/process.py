@@ -124,6 +124,8 @@ class Process:
         self.stderr: IO[bytes] | None = pipes.get("stderr")
         self.terminal_fd: int | None = None  #: the terminal's other end, with ``terminal=True``
         self.times_ns: tuple[int, ...] = ()  #: what each step took, when it was asked for
+        if launch.pid:  # one in a user namespace was waited for, to map its ids
+            self._tell_pid()
 
     # ---- start ----
 

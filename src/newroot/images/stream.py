@@ -45,6 +45,21 @@ def fd_chunks(fd: int, *, offset: int | None = None, size: int | None = None) ->
     return next_chunk
 
 
+def plain_chunks(file: BinaryIO, what: str) -> Chunks:
+    """The chunks of an open archive, decompressed when it is compressed."""
+    raw = file_chunks(file)
+    head = raw()
+    while 0 < len(head) < 512 and (more := raw()):  # a pipe may give less than a magic number has
+        head += more
+    first = [head]
+
+    def whole() -> bytes:
+        return first.pop() if first else raw()
+
+    kind = sniff(head)
+    return whole if kind is None else decompressed(whole, kind, what)
+
+
 class LayerStream:
     """One layer's blob, read once.  ``next`` gives the uncompressed bytes.
 
