@@ -68,8 +68,8 @@ HOT_ROOMS = (
 HOT_FILES = ("cli/main.py", "cli/run.py", "cli/start.py")
 HEAVY = frozenset(
     {
-        "argparse", "asyncio", "collections", "contextlib", "ctypes", "dataclasses", "enum", "functools",
-        "inspect", "json", "logging", "pathlib", "re", "shutil", "signal", "socket", "subprocess",
+        "argparse", "asyncio", "collections", "contextlib", "ctypes", "dataclasses", "enum",
+        "functools", "inspect", "json", "logging", "pathlib", "re", "shutil", "signal", "socket", "subprocess",
         "tempfile", "types", "typing",
     }
 )  # fmt: skip
