@@ -69,8 +69,8 @@ HOT_FILES = ("cli/main.py", "cli/run.py", "cli/start.py")
 HEAVY = frozenset(
     {
         "argparse", "asyncio", "collections", "contextlib", "ctypes", "dataclasses", "enum",
-        "functools", "inspect", "json", "logging", "pathlib", "re", "shutil", "signal", "socket", "subprocess",
-        "tempfile", "types", "typing",
+        "functools", "inspect", "json", "logging", "pathlib", "re", "shutil", "signal", "socket",
+        "subprocess", "tempfile", "types", "typing",
     }
 )  # fmt: skip
 
