@@ -204,6 +204,21 @@ def test_a_user_can_open_its_streams_by_name(oci: Oci) -> None:
     assert (done.stdout, done.stderr) == ("out\n", "err\n")
 
 
+def test_exec_goes_home_to_whom_it_is_asked_for(oci: Oci) -> None:
+    def without_home(config: dict[str, Any]) -> None:
+        config["process"]["env"] = ["PATH=/bin"]
+
+    with (oci.bundle / "rootfs/etc/passwd").open("a") as file:
+        file.write("other:x:77:77::/home/other:/bin/sh\n")
+    oci.configure(without_home)
+    oci.create()
+    oci("start", "c")
+
+    assert oci("exec", "c", "sh", "-c", "echo $HOME").stdout == "/root\n"
+    assert oci("exec", "-u", "77", "c", "sh", "-c", "echo $HOME").stdout == "/home/other\n"
+    assert oci("exec", "-u", "77", "-e", "HOME=/x", "c", "sh", "-c", "echo $HOME").stdout == "/x\n"
+
+
 def test_exec_takes_a_process_from_a_file(oci: Oci, tmp_path: Path) -> None:
     running(oci)
     process = {"args": ["pwd"], "cwd": "/etc", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}}

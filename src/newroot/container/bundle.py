@@ -76,7 +76,6 @@ def as_bundle(directory: str, config: dict[str, Any]) -> Bundle:
     if not os.path.isdir(rootfs):
         raise NotFound(f"no root filesystem at {rootfs}", hint="root.path in config.json")
     rootfs = os.path.realpath(rootfs)
-    config["process"]["env"] = environment(config["process"], rootfs)
     return Bundle(directory=directory, config=config, rootfs=rootfs)
 
 
@@ -104,8 +103,10 @@ def draw(bundle: Bundle, around: Circumstances, id_maps: dict[IdMaps, str]) -> P
     # The root is put together where the bundle's hooks look for it.  Not on /, for nobody sees
     # what is mounted there; and not for a user namespace, which begins in the scratch directory.
     in_place = bundle.rootfs != "/" and not inside
+    process = bundle.config["process"]
+    env = environment(process, bundle.rootfs)
     return compile(
-        bundle.config,
+        {**bundle.config, "process": {**process, "env": env}},
         Root(directory=bundle.rootfs, in_place=in_place, scratch=around.scratch),
         Situation(
             cgroups=view_of(around.cgroup, around.host),

@@ -25,10 +25,10 @@ def check_host(config: Config) -> None:
         from newroot.container.hooks import check_hooks
 
         check_hooks(config)
-    if process.get("apparmorProfile") or process.get("selinuxLabel"):
+    if process.get("apparmorProfile") or process.get("selinuxLabel") or linux.get("mountLabel"):
         from newroot.isolation.labels import check_labels
 
-        check_labels(process)
+        check_labels(process, linux)
     if linux.get("sysctl"):
         from newroot.isolation.sysctls import check_sysctls
 

@@ -127,7 +127,12 @@ def _mounts(config: dict[str, Any], root: Root, situation: Situation) -> tuple[s
             place = shared.index(mount) if mount in shared else None
             idmap = _id_map(mount, config, pointer, situation) if situation.id_maps else None
             steps += mount_steps(mount, pointer, situation.bundle, root.scratch, place, idmap)
-    return tuple(steps)
+    label = (config.get("linux") or {}).get("mountLabel")
+    if not label:
+        return tuple(steps)
+    from newroot.isolation.labels import labelled
+
+    return labelled(tuple(steps), label)
 
 
 def _id_map(

@@ -51,6 +51,7 @@ class Wishes:
     console_socket: str | None = None
     passed: tuple[int, ...] = ()  #: descriptors that the command gets as 3, 4, …
     terminal_size: tuple[int, int] = (0, 0)
+    notify_socket: str | None = None  #: where systemd wants to hear that it is ready
     warn: Callable[[str], None] = _silent
 
 
@@ -91,6 +92,11 @@ class Making:
         from newroot.oci import json
 
         check_host(self.bundle.config)
+        if self.wishes.notify_socket:
+            from newroot.container.notify_socket import with_socket
+
+            config = with_socket(self.bundle.config, self.container.directory)
+            self.bundle = replace(self.bundle, config=config)
         host = detect()
         config, wishes = self.bundle.config, self.wishes
         rootless = is_rootless(wishes.rootless)

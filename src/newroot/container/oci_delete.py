@@ -80,7 +80,7 @@ def remove_files(directory: str) -> None:
         return
     for name in names:
         path = f"{directory}/{name}"
-        if name == "mnt":
+        if name in ("mnt", "notify"):
             remove_tree(path)
         else:
             try:

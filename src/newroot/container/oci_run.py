@@ -50,6 +50,8 @@ def run(root: str, container_id: str, bundle: Bundle, wishes: Wishes, *, keep: b
             stdio.pipes,
             parent=parent,
         )
+        if wishes.notify_socket is not None:
+            return _attend_ready(process, making, wishes)
         return attend(
             process,
             interactive=True,
@@ -59,3 +61,27 @@ def run(root: str, container_id: str, bundle: Bundle, wishes: Wishes, *, keep: b
         if making.launcher is not None and not making.launcher.is_gone:
             making.launcher.close()
         making.close()
+
+
+def _attend_ready(process: Process, making: Making, wishes: Wishes) -> int:
+    """Attend a container that may say that it is ready, which is passed on meanwhile."""
+    import _thread
+
+    from newroot.container.notify_socket import NotifySocket
+
+    with NotifySocket(making.container, str(wishes.notify_socket)) as socket:
+        passed_on = _thread.allocate_lock()
+
+        def pass_on() -> None:
+            with passed_on:
+                socket.pass_on(process.pid, 0)
+
+        def on_start() -> None:
+            write_pid(wishes.pid_file, process.pid)
+            _thread.start_new_thread(pass_on, ())
+
+        try:
+            return attend(process, interactive=True, on_start=on_start)
+        finally:
+            with passed_on:  # what it said last is said
+                pass

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from newroot.plan.launcher import Report
 
 
-def start(container: OciContainer) -> None:
-    """Execute the command of a created container.
+def start(container: OciContainer, notify_socket: str | None = None) -> None:
+    """Execute the command of a created container; with *notify_socket* wait until it is ready.
 
     Raises WrongStatus when it is not created; StepError, HookError and others when the command
     could not be executed, and then the container is stopped.
@@ -29,6 +29,18 @@ def start(container: OciContainer) -> None:
     status = container.status()
     if status != CREATED:
         raise _wrong(status)
+    if notify_socket is not None:
+        from newroot.container.notify_socket import NotifySocket, has_socket
+
+        if has_socket(container):
+            with NotifySocket(container, notify_socket) as socket:
+                _start(container)
+                socket.pass_on(container.pid, container.pid)
+            return
+    _start(container)
+
+
+def _start(container: OciContainer) -> None:
     pidfd = os.pidfd_open(container.pid)
     launch = Launch.of_created(_connect(container), container.pid, pidfd)
     try:

@@ -81,6 +81,7 @@ SHAPE: dict[str, Any] = {
         "maskedPaths": _STRINGS,
         "readonlyPaths": _STRINGS,
         "rootfsPropagation": str,
+        "mountLabel": str,
         "timeOffsets": {"*": {"secs": int, "nanosecs": int}},
         "personality": {"domain": str, "flags": _STRINGS},
         "memoryPolicy": {"mode": str, "nodes": str, "flags": _STRINGS},

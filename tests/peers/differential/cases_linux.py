@@ -296,6 +296,11 @@ case(
 )
 case("mount-label-empty", linux(mountLabel=""))
 case(
+    "mount-label-where-there-is-none",
+    linux(mountLabel="system_u:object_r:container_file_t:s0"),
+    refused="/linux/mountLabel",
+)
+case(
     "memory-policy",
     linux(memoryPolicy={"mode": "MPOL_BIND", "nodes": "0"}),
     peer=None,

@@ -67,6 +67,7 @@ def read(parsed: Parsed, context: OciContext, *, detach: bool) -> tuple[str, Bun
             console_socket=parsed.text("console_socket"),
             passed=tuple(range(3, 3 + count)),
             terminal_size=(int(size.get("height") or 0), int(size.get("width") or 0)),
+            notify_socket=os.environ.get("NOTIFY_SOCKET"),
             warn=warn,
         ),
     )

@@ -26,7 +26,7 @@ def _run(parsed: Parsed, context: OciContext) -> int:
     terminal = bool(bundle.config["process"].get("terminal"))
     container = create(context.root, container_id, bundle, wishes, making.detached_stdio(terminal))
     try:
-        start(container)
+        start(container, wishes.notify_socket)
     except BaseException:
         delete(container, force=True, warn=wishes.warn)
         raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from newroot.cli.flags import Positional, Verb
 from newroot.cli.oci.verbs import VERBS
 
@@ -15,7 +17,7 @@ def _start(parsed: Parsed, context: OciContext) -> int:
     from newroot.container.oci_start import start
     from newroot.container.oci_state import load
 
-    start(load(context.root, parsed.positionals[0]))
+    start(load(context.root, parsed.positionals[0]), os.environ.get("NOTIFY_SOCKET"))
     return 0
 
 
