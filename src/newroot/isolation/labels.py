@@ -1,5 +1,5 @@
-"""What a security module makes of the command: ``process.apparmorProfile`` and ``selinuxLabel``; and
-of the files on the container's own file systems: ``linux.mountLabel``.
+"""What a security module makes of the command, ``process.apparmorProfile`` and ``selinuxLabel``,
+and of the files on the container's own file systems, ``linux.mountLabel``.
 
 The kernel gives the label when the command is executed, so newroot-init asks for it beforehand.  A
 host without the module cannot give one: that is an error, for whoever asked relies on it.

@@ -22,6 +22,7 @@ MUST_WORK = "NEWROOT_MUST_WORK"
 
 #: A need's name, where the program is called otherwise.
 _PROGRAMS = {
+    "criu-program": "criu",  # "criu" is one that works
     "docker": "dockerd",
     "util-linux": "unshare",
     "xz-utils": "xz",

@@ -35,7 +35,7 @@ GLOBAL_FLAGS = (
         choices=("true", "false", "auto"),
         help="Whether cgroups that cannot be made are done without",
     ),
-    Flag(name="criu", metavar="FILE", help="The criu to checkpoint with"),
+    Flag(name="criu", metavar="FILE", help="The criu to checkpoint and restore with"),
     Flag(name="version", short="v", help="Show the versions and exit"),
     _HELP,
 )
@@ -113,7 +113,7 @@ def _help() -> int:
 
     print("usage: newroot-oci [OPTIONS] COMMAND [ARG...]\n\nCommands:")
     for name, (_, summary) in VERBS.items():
-        print(f"  {name:8} {summary}")
+        print(f"  {name:10} {summary}")
     print("\n" + "\n\n".join(flag_groups(GLOBAL_FLAGS)))
     return 0
 

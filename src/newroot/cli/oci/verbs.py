@@ -37,6 +37,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "resume": ("pause:RESUME", "Let the processes of a paused container go on"),
     "update": ("update:UPDATE", "Change a container's limits"),
     "events": ("events:EVENTS", "Tell what a container uses, and that it was short of memory"),
+    "checkpoint": ("checkpoint:CHECKPOINT", "Write a running container down, by criu"),
+    "restore": ("restore:RESTORE", "Let a container go on from its checkpoint, by criu"),
     "features": ("features:FEATURES", "Show what this runtime knows, as JSON"),
     "spec": ("spec:SPEC", "Write a config.json to begin with"),
     "state": ("state:STATE", "Show a container's state, as JSON"),
