@@ -39,6 +39,7 @@ DOORS: dict[str, set[str]] = {
         "engine_copy",
         "engine_images",
         "engine_look",
+        "engine_volumes",
     },
     "engine_async": {"container"},  # the engine's other half: asyncio in poll's place
     "engine_containers": {"container"},  # detached ones, over their whole life
@@ -47,6 +48,7 @@ DOORS: dict[str, set[str]] = {
     "engine_files": {"images", "container"},  # a container's files, as images and archives
     "engine_images": {"images", "container", "engine_files"},  # its verbs for both
     "engine_look": {"images", "container"},  # what it can tell of them
+    "engine_volumes": {"images", "container", "engine_files"},  # what is in volumes, as tars
     "doctor": {"engine"},
     "cli": {"engine", "doctor", "oci", "observe", "version"},
     "testing": {"images", "container", "observe"},

@@ -77,6 +77,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "volume ls": ("volume:LIST", "List volumes", "Volumes"),
     "volume inspect": ("volume:INSPECT", "Show what is known of volumes, as JSON", "Volumes"),
     "volume rm": ("volume:REMOVE", "Remove volumes", "Volumes"),
+    "volume export": ("volume:EXPORT", "Write what is in a volume as a tar", "Volumes"),
+    "volume import": ("volume:IMPORT", "Lay a tar down in a volume", "Volumes"),
     "volume prune": ("volume:PRUNE", "Remove volumes that no container uses", "Volumes"),
     "ns": ("ns:NS", "Show the namespaces of this host and who is in them", "Looking"),
     "mounts": ("mounts:MOUNTS", "Show what a process or container sees mounted", "Looking"),

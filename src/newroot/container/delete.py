@@ -40,9 +40,11 @@ def delete(
     name = storage.record(container_id).get("name")
     claim.write_state(name=name, remove=True)
     claim.release(remove=True)
-    if with_volumes:
-        for volume in anonymous:
+    for volume in anonymous if with_volumes else ():
+        try:
             volumes.remove(volume, missing_ok=True)
+        except WrongStatus:
+            pass  # another container has it too, by --volumes-from: it goes by prune
 
 
 def _take(storage: ContainerStorage, container_id: str, *, force: bool) -> Claim:
