@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from newroot.container.exec import Asked
+    from newroot.container.lifecycle import Condition
     from newroot.container.logs import Entry
     from newroot.container.process import Result
     from newroot.container.records import Container
@@ -204,19 +205,23 @@ class ContainerVerbs:
 
         kill(self.storage, self._find(name), signal)
 
-    def wait(self, name: str) -> int | None:
+    def wait(self, name: str, condition: Condition = "not-running") -> int | None:
         """Wait until a container has ended; return its exit code, 128+n after signal n.
 
-        None when nobody lived to see its end.
+        *condition* may also be ``next-exit``, for which one that does not run must have begun, or
+        ``removed``.  None when nobody lived to see its end.
         """
-        from newroot.container.lifecycle import wait_until_it_ends
+        from newroot.container.events import last_exit_code
+        from newroot.container.lifecycle import wait_for
         from newroot.container.records import container
 
         container_id = self._find(name)
-        wait_until_it_ends(self.storage, container_id)
+        wait_for(self.storage, container_id, condition)
         self._sweep()
         found = container(self.storage, container_id)
-        return None if found is None else found.exit_code
+        if found is None:
+            return last_exit_code(self.storage.journal, container_id)
+        return found.exit_code
 
     def logs(self, name: str, *, last: int | None = None, follow: bool = False) -> Iterator[Entry]:
         """What a container has said, or the *last* so many entries of it.

@@ -61,7 +61,7 @@ LAYOUTS: dict[str, tuple[list[str], struct.Struct]] = {
     "struct keep": (
         [
             *("magic", "flags", "clone_flags", "policy", "most_restarts"),
-            *("log_files", "reserved", "log_bytes"),
+            *("log_files", "restarts", "log_bytes", "delay_ms", "reserved", "id"),
         ],
         keep.KEEP,
     ),
@@ -90,12 +90,13 @@ NUMBERS: dict[str, int] = {
         name: getattr(keep, name)
         for name in (
             *("KEEP_MAGIC", "KEEP_TERMINAL", "KEEP_STDIN", "KEEP_STDIN_ONCE", "KEEP_PLAIN"),
+            *("KEEP_LAST_ACT", "KEEP_AGAIN_BY_ACT"),
             *("RESTART_NO", "RESTART_ON_FAILURE", "RESTART_ALWAYS"),
         )
     },
     **{
         f"MONITOR_{name}": getattr(keep, name)[0]
-        for name in ("INPUT", "CLOSE", "SIZE", "STOP", "ERRORS", "OUTPUT", "END")
+        for name in ("INPUT", "CLOSE", "SIZE", "STOP", "POLICY", "ERRORS", "OUTPUT", "END")
     },
     "WANT_TIMES": launcher.WANT_TIMES,
     "WANT_KEPT": launcher.WANT_KEPT,
@@ -167,6 +168,7 @@ def test_no_flag_of_c_is_unknown_here() -> None:
 
     fds = {"FD_REPORT", "FD_STATUS", "FD_STDIN", "FD_STDOUT", "FD_STDERR"}
     kept = {"KEEP_PLAN", "KEEP_DIRECTORY", "KEEP_RUN_DIRECTORY", "KEEP_LISTENER", "KEEP_FIXED"}
+    kept |= {"KEEP_EVENTS", "KEEP_ACT"}
     steps = {_op_name(kind) for kind in encode.ENCODERS}
 
     assert set(names) - known - fds - kept - steps == set()

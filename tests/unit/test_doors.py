@@ -39,7 +39,7 @@ DOORS: dict[str, set[str]] = {
         "engine_copy",
         "engine_images",
         "engine_look",
-        "engine_volumes",
+        "engine_manage",
     },
     "engine_async": {"container"},  # the engine's other half: asyncio in poll's place
     "engine_containers": {"container"},  # detached ones, over their whole life
@@ -48,7 +48,8 @@ DOORS: dict[str, set[str]] = {
     "engine_files": {"images", "container"},  # a container's files, as images and archives
     "engine_images": {"images", "container", "engine_files"},  # its verbs for both
     "engine_look": {"images", "container"},  # what it can tell of them
-    "engine_volumes": {"images", "container", "engine_files"},  # what is in volumes, as tars
+    "engine_manage": {"images", "container", "engine_disk"},  # changing and tidying up
+    "engine_disk": {"images", "container"},  # what all of it takes
     "doctor": {"engine"},
     "cli": {"engine", "doctor", "oci", "observe", "version"},
     "testing": {"images", "container", "observe"},

@@ -101,7 +101,7 @@ def test_newroot_init_stays_small() -> None:
         if line.strip()
     ]
 
-    assert len(code) < 3_600  # docs/decisions/0014-how-large-newroot-init-may-be.md
+    assert len(code) < 3_700  # docs/decisions/0014-how-large-newroot-init-may-be.md
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/index.md"])

@@ -37,9 +37,10 @@ def _kill(parsed: Parsed, context: Context) -> int:
 
 def _wait(parsed: Parsed, context: Context) -> int:
     engine = engine_of(context)
+    condition = parsed.text("condition") or "not-running"
 
     def wait(name: str) -> None:
-        code = engine.wait(name)
+        code = engine.wait(name, condition)  # type: ignore[arg-type]
         print(-1 if code is None else code, flush=True)
 
     return each(parsed.positionals, wait, debug=context.debug)
@@ -106,6 +107,14 @@ WAIT = Verb(
     name="wait",
     summary=VERBS["wait"][1],
     run=_wait,
+    flags=(
+        Flag(
+            name="condition",
+            metavar="WHAT",
+            choices=("not-running", "next-exit", "removed"),
+            help="What to wait for; without it that it does not run",
+        ),
+    ),
     positionals=CONTAINERS,
     details="Each exit code is printed on a line of its own; -1 when nobody lived to see the end.",
 )

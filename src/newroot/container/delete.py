@@ -9,6 +9,7 @@ from __future__ import annotations
 from time import monotonic, sleep
 
 from newroot.container import attach
+from newroot.container.sweep import remove_anonymous
 from newroot.errors import WrongStatus
 from newroot.linux.processes import send_signal
 
@@ -34,17 +35,12 @@ def delete(
 
     Raises WrongStatus when it runs and *force* was not given, or when its holder does not let go.
     """
-    said = storage.record(container_id).get("volumes")
-    anonymous = [str(name) for name in said] if isinstance(said, list) else []
+    record = storage.record(container_id)
     claim = storage.hold(container_id) or _take(storage, container_id, force=force)
-    name = storage.record(container_id).get("name")
-    claim.write_state(name=name, remove=True)
+    claim.write_state(name=record.get("name"), remove=True)
     claim.release(remove=True)
-    for volume in anonymous if with_volumes else ():
-        try:
-            volumes.remove(volume, missing_ok=True)
-        except WrongStatus:
-            pass  # another container has it too, by --volumes-from: it goes by prune
+    if with_volumes:
+        remove_anonymous(volumes, record)
 
 
 def _take(storage: ContainerStorage, container_id: str, *, force: bool) -> Claim:

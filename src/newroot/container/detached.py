@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import os
 
-from newroot.container import attach
+from newroot.container import attach, last_act
 from newroot.container.pipes import DEVNULL, PIPE, open_stdio
 from newroot.container.start import Stdio
-from newroot.errors import UnsupportedError
 from newroot.isolation import rootless
 from newroot.plan import keep as k
 from newroot.plan.launcher import Launcher
+from newroot.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,23 @@ _RESTARTS = {
 }
 
 
+def change_policy(storage: ContainerStorage, container_id: str, policy: str, most: int) -> None:
+    """Tell the monitor of a container, if it has one, when to begin it anew."""
+    packet = k.POLICY + bytes([_RESTARTS[policy]]) + most.to_bytes(4, "little")
+    attach.tell(storage, container_id, packet)
+
+
+@record
+class Before:
+    """What a monitor has counted that was there before."""
+
+    restarts: int = 0
+    delay_ms: int = 0
+
+
+_FIRST = Before()
+
+
 def create(
     starter: Starter,
     storage: ContainerStorage,
@@ -47,13 +64,11 @@ def create(
 ) -> str:
     """Take an id and a name for a container, and write down what is asked; return the id."""
     from newroot.container.config import arguments
-    from newroot.container.mounts import find_sources
+    from newroot.container.mounts import Sourced
     from newroot.container.records import write_record
-    from newroot.container.volumes_from import resolved
     from newroot.record import replace
 
     settings = replace(settings, command=words) if words else settings
-    settings = resolved(storage, settings)
     args = arguments(settings, source.image)
     claim = storage.claim(
         name=settings.name,
@@ -61,19 +76,14 @@ def create(
         source=source.name,
         lower=list(source.lower),
         command=args,
+        labels=dict(settings.labels),
     )
-    holds: tuple[int, ...] = ()
     try:
-        # Its volumes are made now, and are its own from now on: it may be started in a year.
-        sourced = find_sources(settings, source, starter.volumes)
-        holds = sourced.holds
-        write_record(storage, claim, settings, source, tuple(args), sourced, started=None)
+        asked = Sourced(named=settings.mounts)  # what has no name gets one at the first start
+        write_record(storage, claim, settings, source, tuple(args), asked, started=None)
     except BaseException:
         claim.release(remove=True)
         raise
-    finally:
-        for fd in holds:
-            os.close(fd)
     claim.release(remove=False)
     return claim.id
 
@@ -93,13 +103,13 @@ def start(
     """
     from newroot.container.kept_settings import read_settings, read_source
 
-    record = storage.record(container_id)
-    claim = storage.claim_again(container_id, record.get("name"))
+    kept = storage.record(container_id)
+    claim = storage.claim_again(container_id, kept.get("name"))
     if claim is None:
         return attach.connect(storage, container_id) if attached else None
     try:
-        settings = read_settings(record.get("settings") or {})
-        source = read_source(record.get("from") or {})
+        settings = read_settings(kept.get("settings") or {})
+        source = read_source(kept.get("from") or {})
     except BaseException:
         claim.release(remove=False)
         raise
@@ -117,23 +127,19 @@ def start_detached(
     *,
     terminal_size: tuple[int, int] = (0, 0),
     attached: bool = False,
+    before: Before = _FIRST,
 ) -> _socket.socket | None:
     """Start the container that *claim* is about, and leave it to its monitor.
 
     *claim* is no longer the caller's, whatever happens.  With *attached* a connection to the
     monitor is returned, over which comes all that the container says from its first byte on.
+    *before* is what another monitor of it has counted.
 
     Raises what ``Starter.start()`` does, and StepError when a step failed or the command is not
     there.
     """
-    if settings.userns == "private" and settings.restart != "no":
-        claim.release(remove=not claim.stays)
-        raise UnsupportedError(
-            "a restart policy with a user namespace of its own: its ids are given at each start",
-            feature="--restart with --userns private",
-            hint="leave one of the two out",
-        )
-    claim.write_state(detached=True)  # its owner is not this process for long
+    # Its owner is not this process for long.
+    claim.write_state(detached=True, remove=settings.remove)
     launcher = Launcher(detached=True)
     try:
         process = starter.start(
@@ -146,7 +152,7 @@ def start_detached(
         )
         try:
             process.wait_started()
-            visit = _hand_over(launcher, settings, claim, process, attached)
+            visit = _hand_over(launcher, settings, claim, process, attached, before)
         except BaseException:
             process.close()
             raise
@@ -169,6 +175,7 @@ def _hand_over(
     claim: Claim,
     process: Process,
     attached: bool,
+    before: Before,
 ) -> _socket.socket | None:
     request = process.request
     assert request is not None
@@ -176,14 +183,16 @@ def _hand_over(
     # Before the monitor is there to read anything: so nothing is missed.
     visit = attach.connect_at(claim.fd) if attached else None
     directory = os.open(claim.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    events = claim.open_events()
     try:
         monitor = k.keep(
             launcher,
-            _keeping(settings, request),
+            _keeping(settings, request, claim, before),
             request.plan,
             directory=directory,
             run_directory=claim.fd,
             listener=listener.fileno(),
+            events=events,
             streams=_ends(process),
         )
         rootless.note(claim.run_root, monitor)
@@ -194,6 +203,7 @@ def _hand_over(
         raise
     finally:
         os.close(directory)
+        os.close(events)
         listener.close()
 
 
@@ -205,12 +215,17 @@ def _ends(process: Process) -> list[int]:
     return [pipe.fileno() for pipe in pipes if pipe is not None]
 
 
-def _keeping(settings: Settings, request: Request) -> k.Keeping:
+def _keeping(settings: Settings, request: Request, claim: Claim, before: Before) -> k.Keeping:
     flags = k.KEEP_PLAIN if settings.log_driver == "plain" else 0
     if settings.terminal:
         flags |= k.KEEP_TERMINAL
     elif settings.interactive:
         flags |= k.KEEP_STDIN
+    act = last_act.command(claim)
+    if act and settings.remove:
+        flags |= k.KEEP_LAST_ACT
+    if settings.userns == "private":  # its ids are given anew at each start, by us
+        flags |= k.KEEP_AGAIN_BY_ACT
     return k.Keeping(
         flags=flags,
         clone_flags=request.clone_flags,
@@ -218,4 +233,8 @@ def _keeping(settings: Settings, request: Request) -> k.Keeping:
         most_restarts=settings.restart_most,
         log_files=0 if settings.log_driver == "none" else settings.log_files,
         log_bytes=settings.log_bytes,
+        id=claim.id,
+        restarts=before.restarts,
+        delay_ms=before.delay_ms,
+        act=act,
     )

@@ -48,6 +48,16 @@ def chosen(known: Known, filters: Sequence[str]) -> tuple[Container, ...]:
     return tuple(found)
 
 
+def check_names(filters: Sequence[str], names: Sequence[str]) -> None:
+    """Raise UsageError unless each of *filters* is one of *names*."""
+    for text in filters:
+        name, equals, _ = text.partition("=")
+        if not equals or name not in names:
+            raise UsageError(
+                f"invalid filter {text!r}", hint=f"one of {', '.join(names)}, '=' and a value"
+            )
+
+
 def _one_of(what: str, words: tuple[str, ...], value: str) -> str:
     if value not in words:
         raise UsageError(f"invalid filter {what}={value}", hint=f"one of {', '.join(words)}")

@@ -16,11 +16,16 @@ from newroot.linux.processes import send_signal, start_ticks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Literal
+
+    Condition = Literal["not-running", "next-exit", "removed"]
 
     from newroot.container.storage import ContainerStorage
 
 _SIGKILL = 9
+_ON_ITS_WAY_S = 5.0
+_PAUSE_S = 0.005
+_LOOK_AGAIN_S = 0.25
 
 
 def wait_until_it_ends(storage: ContainerStorage, container_id: str) -> None:
@@ -35,6 +40,22 @@ def wait_until_it_ends(storage: ContainerStorage, container_id: str) -> None:
         fcntl.flock(fd, fcntl.LOCK_SH)
     finally:
         os.close(fd)
+
+
+def wait_for(storage: ContainerStorage, container_id: str, condition: Condition) -> None:
+    """Wait until what *condition* says has come."""
+    if condition == "not-running":
+        wait_until_it_ends(storage, container_id)
+        return
+    from newroot.linux.watch import Watch
+
+    ended = storage.exit(container_id)
+    with Watch(f"{storage.root}/containers") as watch:
+        while container_id in storage.known():
+            wait_until_it_ends(storage, container_id)
+            if condition == "next-exit" and storage.exit(container_id) not in (ended, {}):
+                return
+            watch.wait(_LOOK_AGAIN_S)
 
 
 def kill(storage: ContainerStorage, container_id: str, signal: int) -> None:
@@ -55,6 +76,7 @@ def kill(storage: ContainerStorage, container_id: str, signal: int) -> None:
     pid = state.get("pid")
     if isinstance(pid, int):
         send_signal(pid, state.get("startTicks"), signal)
+    storage.note(container_id, "kill", signal=str(signal))
 
 
 def stop(
@@ -72,7 +94,7 @@ def stop(
     if not storage.is_running(container_id):
         return
     wanted, patience = _stopping(storage.record(container_id))
-    attach.tell(storage, container_id, attach.STOP)
+    _tell_to_stop(storage, container_id)
     first = _open_first(storage.state(container_id))
     if first is not None:
         try:
@@ -82,6 +104,18 @@ def stop(
         finally:
             os.close(first)
     wait_until_it_ends(storage, container_id)
+    storage.note(container_id, "stop")
+
+
+def _tell_to_stop(storage: ContainerStorage, container_id: str) -> None:
+    """Tell its monitor, and wait for one that is on its way: container/last_act.py, ``again``."""
+    from time import monotonic, sleep
+
+    deadline = monotonic() + _ON_ITS_WAY_S
+    while not attach.tell(storage, container_id, attach.STOP) and monotonic() < deadline:
+        if not storage.state(container_id).get("detached") or not storage.is_running(container_id):
+            return
+        sleep(_PAUSE_S)  # who becomes a monitor tells nobody but the one who made it
 
 
 def _stopping(record: dict[str, Any]) -> tuple[int, int]:

@@ -44,19 +44,20 @@ class Log:
 
     def entries(self, *, last: int | None = None) -> Iterator[Entry]:
         """All that is there now, or the *last* so many entries."""
-        yield from _parsed(self._lines(last, None))
+        yield from _parsed(self.lines(last, None))
 
     def follow(self, wait: Callable[[], bool], *, last: int | None = None) -> Iterator[Entry]:
         """The same, and then what comes.
 
         *wait* returns when there may be more; False when nothing more will be written.
         """
-        yield from _parsed(self._lines(last, wait))
+        yield from _parsed(self.lines(last, wait))
 
     def _path(self, number: int) -> str:
         return f"{self._directory}/log" + (f".{number}" if number else "")
 
-    def _lines(self, last: int | None, wait: Callable[[], bool] | None) -> Iterator[bytes]:
+    def lines(self, last: int | None, wait: Callable[[], bool] | None) -> Iterator[bytes]:
+        """The lines as they were written; *last* and *wait* as for ``follow()``."""
         number, offset = self._begin(last)
         fd = self._open(number)
         try:

@@ -16,7 +16,7 @@ from newroot.container.compile import Situation, command, compile
 from newroot.container.devices import find_devices
 from newroot.container.process import Cleanup, Process, Request
 from newroot.container.source import stamp
-from newroot.errors import SyscallError, UnsupportedError, UsageError, WrongStatus
+from newroot.errors import SyscallError, UnsupportedError, UsageError
 from newroot.isolation import users
 from newroot.linux import user_namespaces
 from newroot.plan import encode
@@ -140,10 +140,6 @@ class Starter:
         self._may_make_nodes = os.geteuid() == 0 and not self._inner
         self._has_kcore = os.path.exists("/proc/kcore")
 
-    @property
-    def volumes(self) -> VolumeStore:
-        return self._volumes
-
     def explain(self, settings: Settings, source: Source) -> Plan:
         """The plan of a start that does not take place."""
         from newroot.container.storage import new_id
@@ -189,10 +185,6 @@ class Starter:
         undo: list[Callable[[], object]] = []
         ids, spaces = None, None
         try:
-            if settings.volumes_from:
-                from newroot.container.volumes_from import resolved
-
-                settings = resolved(self._storage, settings)
             if settings.userns == "private":
                 ids, spaces = self._user_namespace(undo)
             args = configs.arguments(settings, source.image, words)
@@ -330,6 +322,7 @@ class Starter:
             source=source.name,
             lower=list(source.lower),
             command=args,
+            labels=dict(settings.labels),
         )
 
     def _cgroup(
@@ -448,10 +441,7 @@ class Starter:
 
     def _remove_volumes(self, names: tuple[str, ...]) -> None:
         for name in names:
-            try:
-                self._volumes.remove(name, missing_ok=True)
-            except WrongStatus:
-                pass  # another container has come to use it
+            self._volumes.remove(name, missing_ok=True)
 
     def _keep_record(
         self,
@@ -479,6 +469,9 @@ class Starter:
                 cgroup.remove()
             if claim is not None:
                 remove = (settings.remove or ended is None) and not claim.stays
+                if ended is not None:
+                    code = ended.exit_code if ended.signal is None else 128 + ended.signal
+                    self._storage.note(claim.id, "die", exitCode=str(code))
                 if not remove and ended is not None:
                     self._storage.write(claim.id, "exit.json", _exit_document(ended))
                 claim.release(remove=remove)

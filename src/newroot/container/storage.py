@@ -20,6 +20,7 @@ import fcntl
 import os
 
 from newroot.errors import AlreadyExists, NotFound, SyscallError, UsageError
+from newroot.linux.journal import Journal
 from newroot.linux.trees import remove_tree
 from newroot.oci import json
 
@@ -45,6 +46,7 @@ class Claim:
         self._storage = storage
         self.id = container_id
         self.fd = fd
+        self.restarts = 0  #: how often it has begun anew already
         self.stays = False  #: its files are not the failing start's to remove
         self.state: dict[str, Any] = {"id": container_id}
 
@@ -70,13 +72,14 @@ class Claim:
         """
         from newroot.linux.processes import start_ticks
 
+        self._storage.note(self.id, "start")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             fd = os.open(f"{self._storage.run_directory(self.id)}/pid", flags, 0o600)
         except OSError:
             return  # a full disk is no reason to end what runs; others cannot signal it by us then
         try:
-            os.write(fd, f"{pid} {start_ticks(pid)}\n".encode())
+            os.write(fd, f"{pid} {start_ticks(pid)} {self.restarts}\n".encode())
         except OSError:
             pass
         finally:
@@ -94,10 +97,22 @@ class Claim:
             _mkdir(path, 0o755 if path == upper else 0o700)
         return upper, work
 
+    def open_events(self) -> int:
+        """The directory that a monitor notes events in."""
+        journal = self._storage.journal
+        journal.make()
+        return os.open(journal.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    @property
+    def places(self) -> tuple[str, str]:
+        """The root and the run root that it is below."""
+        return self._storage.root, self.run_root
+
     def release(self, *, remove: bool) -> None:
         """The container has ended: nothing runs any more, and perhaps nothing stays."""
         if remove:
             self._storage.forget(self.id, self.state.get("name"))
+            self._storage.note(self.id, "destroy")
         self._storage.end_run(self.id)
         os.close(self.fd)
 
@@ -108,6 +123,7 @@ class ContainerStorage:
     def __init__(self, root: str, run_root: str) -> None:
         self.root = root
         self.run_root = run_root
+        self.journal = Journal(f"{root}/events")
         self._made = False
 
     @property
@@ -148,7 +164,16 @@ class ContainerStorage:
             self.end_run(container_id)
             os.close(fd)
             raise
+        named = {"name": name} if name is not None else {}
+        labels = facts.get("labels") or {}
+        self.note(container_id, "create", **labels, image=str(facts.get("source", "")), **named)
         return claim
+
+    def note(self, container_id: str, action: str, /, **attributes: str) -> None:
+        """Say in the journal that something was done to a container: container/events.py."""
+        from newroot.container.events import line
+
+        self.journal.append(line("container", action, container_id, attributes))
 
     def hold(self, container_id: str) -> Claim | None:
         """A container that is there and does not run, locked; None while somebody has it.
@@ -201,12 +226,28 @@ class ContainerStorage:
         from newroot.container.sweep import sweep
 
         sweep(self)  # whoever has it may be dead
+        self._free_if_lost(name)
         if not self._link_name(name, container_id):
             holder = self.find_name(name) or "another container"
             raise AlreadyExists(
                 f"the name {name} is in use by container {holder[:12]}",
                 hint=f"remove it first: newroot rm {name}; or choose another name",
             )
+
+    def _free_if_lost(self, name: str) -> None:
+        """Free a name whose container is gone, as a crash amid a renaming may leave one.
+
+        Who takes a name has his run directory before; so one that leads nowhere is nobody's.
+        """
+        fd = os.open(f"{self.root}/names", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            holder = self.find_name(name)
+            places = (self.directory, self.run_directory)
+            if holder is not None and not any(os.path.isdir(p(holder)) for p in places):
+                _unlink(f"{self.root}/names/{name}")
+        finally:
+            os.close(fd)
 
     def _link_name(self, name: str, container_id: str) -> bool:
         try:
@@ -320,10 +361,34 @@ class ContainerStorage:
             os.close(fd)
 
     def forget(self, container_id: str, name: str | None) -> None:
-        """Remove a container's files and free its name."""
+        """Remove a container's files and free its name, and the one it was renamed to."""
+        names = {name, self.record(container_id).get("name")}
         remove_tree(self.directory(container_id))
+        for each in names:
+            self._free_name(each, container_id)
+
+    def _free_name(self, name: str | None, container_id: str) -> None:
         if name is not None and self.find_name(name) == container_id:
             _unlink(f"{self.root}/names/{name}")
+
+    def rename(self, container_id: str, new: str) -> str:
+        """Give a container another name; return the one that it had, empty for none.
+
+        Raises AlreadyExists when another has it.
+        """
+        record = self.record(container_id)
+        old = record.get("name") or self.state(container_id).get("name")
+        if old == new:
+            raise AlreadyExists(f"container {container_id[:12]} has the name {new} already")
+        self._take_name(new, container_id)
+        self.write(container_id, "record.json", {**record, "name": new})
+        self._free_name(old, container_id)
+        return old or ""
+
+    def forget_process(self, container_id: str) -> None:
+        """Its first process has ended, and another is about to begin."""
+        for name in ("pid", "attach"):
+            _unlink(f"{self.run_directory(container_id)}/{name}")
 
     def end_run(self, container_id: str) -> None:
         """Remove the run directory; its lock is still held."""

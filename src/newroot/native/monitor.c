@@ -22,6 +22,7 @@
 #include <asm/signal.h>
 #include <asm/termios.h>
 #include <linux/fcntl.h>
+#include <linux/stat.h>
 #include <linux/time.h>
 #include <linux/wait.h>
 
@@ -30,7 +31,8 @@ enum
   MOST_CLIENTS = 16,
   MOST_POLLED = 5 + MOST_CLIENTS,
   MOST_DATA = 32768,
-  SOURCES = 2, /* the terminal, or what the command says on 1 and on 2 */
+  MOST_WORDS = 16, /* of the command that this becomes */
+  SOURCES = 2,     /* the terminal, or what the command says on 1 and on 2 */
   FIRST_DELAY_MS = 100,
   LAST_DELAY_MS = 60000,
   GOOD_RUN_MS = 10000 /* after such a run a restart is like the first: Docker's rule */
@@ -47,7 +49,7 @@ static struct
   struct keep keep;
   struct borne born;
   int alive;
-  int plan, run_directory, log_directory, listener;
+  int plan, run_directory, log_directory, listener, events, act;
   int report;           /* of a restart, until its command runs */
   int sources[SOURCES]; /* -1: drained, or the log's alone */
   int input;            /* the terminal, or the command's 0; -1: closed */
@@ -200,6 +202,11 @@ hear (struct client *client)
     set_size (self.in + 1);
   else if (what == MONITOR_STOP)
     self.stopping = 1;
+  else if (what == MONITOR_POLICY && n == 6 && self.in[1] <= RESTART_ALWAYS)
+    {
+      self.keep.policy = (uint32_t)self.in[1];
+      memcpy (&self.keep.most_restarts, self.in + 2, 4);
+    }
   else if (what == MONITOR_CLOSE && self.keep.flags & KEEP_STDIN_ONCE && self.input >= 0)
     drop (&self.input);
 }
@@ -235,10 +242,21 @@ collect (void)
   drop (&self.born.pidfd);
 }
 
+/* Whose directory somebody has removed has nowhere to begin from, and nobody to be of use to. */
+static int
+has_vanished (int directory)
+{
+  struct statx stat = { 0 };
+  return sys (__NR_statx, directory, "", 0x1000 /* AT_EMPTY_PATH */, STATX_NLINK, &stat) == 0
+         && stat.stx_nlink == 0;
+}
+
 static int
 is_to_begin_again (void)
 {
   int failed = self.code != CLD_EXITED || self.value != 0;
+  if (has_vanished (self.run_directory) || has_vanished (self.log_directory))
+    return 0;
   if (self.stopping || self.keep.policy == RESTART_NO)
     return 0;
   if (self.keep.policy == RESTART_ON_FAILURE)
@@ -327,6 +345,7 @@ begin_again (bear_function *again)
     {
       self.alive = 1;
       note_pid (self.run_directory, self.born.pid, self.restarts);
+      note_event (self.events, self.keep.id, "start", -1);
       return;
     }
   for (int i = 0; i < SOURCES; i++)
@@ -435,6 +454,34 @@ is_over (void)
 }
 
 static void
+note_death (void)
+{
+  note_event (self.events, self.keep.id, "die",
+              self.code == CLD_EXITED ? self.value : 128 + self.value);
+}
+
+/* What takes Python is done in this process's place, so that none of it is there before.  The
+ * command has the run directory, whose lock is the container's, and knows its number. */
+static void
+become (const char *what)
+{
+  static char words[8192], numbers[3][24];
+  char *argv[MOST_WORDS + 5], *none[] = { NULL };
+  long n = sys (__NR_pread64, self.act, words, sizeof words - 1, 0);
+  int count = 0;
+  for (long at = 0; at < n && count < MOST_WORDS; at += (long)length_of (words + at) + 1)
+    argv[count++] = words + at;
+  argv[count++] = (char *)(uintptr_t)what;
+  argv[count++] = in_words (numbers[0], (uint64_t)self.run_directory);
+  argv[count++] = in_words (numbers[1], self.restarts);
+  argv[count++] = in_words (numbers[2], self.delay_ms);
+  argv[count] = NULL;
+  sys (__NR_fcntl, self.run_directory, F_SETFD, 0);
+  ignore_broken_pipes (0);
+  sys (__NR_execve, argv[0], argv, none);
+}
+
+static void
 say_the_end (void)
 {
   struct
@@ -466,6 +513,10 @@ begin (const struct keep *keep, const int *fds, struct borne born)
   self.born = born;
   self.alive = 1;
   self.began_ms = now_ms ();
+  self.restarts = keep->restarts;
+  self.delay_ms = keep->delay_ms;
+  self.events = fds[KEEP_EVENTS];
+  self.act = fds[KEEP_ACT];
   self.plan = fds[KEEP_PLAN];
   self.log_directory = fds[KEEP_DIRECTORY];
   self.run_directory = fds[KEEP_RUN_DIRECTORY];
@@ -511,15 +562,23 @@ monitor (const struct keep *keep, const int *fds, struct borne born, bear_functi
         {
           if (self.stopping)
             break;
+          if (self.keep.flags & KEEP_AGAIN_BY_ACT)
+            {
+              become ("again");
+              break;
+            }
           begin_again (again);
         }
       else if (self.due_ms == 0 && is_over ())
         {
+          note_death ();
           if (!is_to_begin_again ())
             break;
           plan_next ();
         }
     }
   say_the_end ();
+  if (self.keep.flags & KEEP_LAST_ACT && !has_vanished (self.run_directory))
+    become ("clear");
   return 0;
 }

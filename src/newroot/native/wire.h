@@ -194,14 +194,18 @@ enum
   KEEP_DIRECTORY,     /* the container's: log, exit.json */
   KEEP_RUN_DIRECTORY, /* pid */
   KEEP_LISTENER,      /* a SOCK_SEQPACKET socket for those who attach */
+  KEEP_EVENTS,        /* where events are noted: linux/journal.py */
+  KEEP_ACT,           /* the words of the command that KEEP_LAST_ACT and KEEP_AGAIN_BY_ACT mean */
   KEEP_FIXED
 };
 enum
 {
   KEEP_TERMINAL = 1,
   KEEP_STDIN = 2,
-  KEEP_STDIN_ONCE = 4, /* the first who closes his input closes the command's */
-  KEEP_PLAIN = 8       /* the log's form: see log.h */
+  KEEP_STDIN_ONCE = 4,   /* the first who closes his input closes the command's */
+  KEEP_PLAIN = 8,        /* the log's form: see log.h */
+  KEEP_LAST_ACT = 16,    /* when it is over for good, become a command that clears away */
+  KEEP_AGAIN_BY_ACT = 32 /* to begin again, become a command that starts it */
 };
 enum
 {
@@ -215,8 +219,10 @@ struct keep
   uint32_t flags;
   uint64_t clone_flags;
   uint32_t policy, most_restarts; /* on failure: 0 is no end of them */
-  uint32_t log_files, reserved;   /* 0: no log */
+  uint32_t log_files, restarts;   /* 0: no log; how often it began anew already */
   uint64_t log_bytes;             /* in one file; 0: no limit */
+  uint32_t delay_ms, reserved;    /* that it had before it began anew last */
+  char id[64];                    /* the container's */
 };
 
 /* A visitor's packets to the monitor, and the monitor's to him: the first byte says what. */
@@ -226,6 +232,7 @@ enum
   MONITOR_CLOSE = 'c',  /* no more input */
   MONITOR_SIZE = 'w',   /* then rows and columns, uint16_t each */
   MONITOR_STOP = 's',   /* it is to end: do not begin again */
+  MONITOR_POLICY = 'p', /* then the policy, a byte, and most_restarts, uint32_t */
   MONITOR_OUTPUT = 'o', /* then what it said */
   MONITOR_ERRORS = 'e',
   MONITOR_END = 'x' /* then 1 for a signal or 0, and its number or the exit code */

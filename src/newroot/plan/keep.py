@@ -14,16 +14,18 @@ from newroot.record import record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from io import FileIO
 
     from newroot.plan.launcher import Launcher
 
-KEEP = Struct("=IIQIIIIQ")  #: struct keep in native/wire.h
+KEEP = Struct("=IIQIIIIQII64s")  #: struct keep in native/wire.h
 KEEP_MAGIC = int.from_bytes(b"keep", "little")
 KEEP_TERMINAL, KEEP_STDIN, KEEP_STDIN_ONCE, KEEP_PLAIN = 1, 2, 4, 8
+KEEP_LAST_ACT, KEEP_AGAIN_BY_ACT = 16, 32
 RESTART_NO, RESTART_ON_FAILURE, RESTART_ALWAYS = 0, 1, 2
 
 #: The first byte of each packet between a monitor and its visitors.
-INPUT, CLOSE, SIZE, STOP = b"i", b"c", b"w", b"s"
+INPUT, CLOSE, SIZE, STOP, POLICY = b"i", b"c", b"w", b"s", b"p"
 OUTPUT, ERRORS, END = b"o", b"e", b"x"
 MOST_DATA = 32768  #: in one packet, after that byte
 
@@ -38,6 +40,10 @@ class Keeping:
     most_restarts: int = 0  #: for RESTART_ON_FAILURE; 0: no end of them
     log_files: int = 1  #: 0: no log
     log_bytes: int = 0  #: in one file; 0: no limit
+    id: str = ""  #: the container's, 64 letters
+    restarts: int = 0  #: how often it has begun anew already
+    delay_ms: int = 0  #: that it had before it began anew last
+    act: tuple[str, ...] = ()  #: the command that KEEP_LAST_ACT and KEEP_AGAIN_BY_ACT mean
 
 
 def keep(
@@ -48,15 +54,16 @@ def keep(
     directory: int,
     run_directory: int,
     listener: int,
+    events: int,
     streams: Sequence[int],
 ) -> int:
     """Hand the container over; return the monitor's process id.
 
     *directory* is where the log and exit.json go, *run_directory* where the process id is noted,
-    *listener* a listening SOCK_SEQPACKET socket; *streams* are the terminal, or the reading ends
-    of the command's output and errors and, with KEEP_STDIN, the writing end of its input.  All
-    are still the caller's too.  Raises SyscallError when newroot-init is gone, and the container
-    with it.
+    *events* where what happens is (linux/journal.py), *listener* a listening SOCK_SEQPACKET socket;
+    *streams* are the terminal, or the reading ends of the command's output and errors and, with
+    KEEP_STDIN, the writing end of its input.  All are still the caller's too.  Raises SyscallError
+    when newroot-init is gone, and the container with it.
     """
     packet = KEEP.pack(
         KEEP_MAGIC,
@@ -65,13 +72,20 @@ def keep(
         keeping.restart,
         keeping.most_restarts,
         keeping.log_files,
-        0,
+        keeping.restarts,
         keeping.log_bytes,
+        keeping.delay_ms,
+        0,
+        keeping.id.encode(),
     )
-    memory = os.memfd_create("newroot-plan", os.MFD_CLOEXEC)
-    try:
-        with open(memory, "wb", buffering=0, closefd=False) as file:
-            file.write(plan)
-        return launcher.keep(packet, (memory, directory, run_directory, listener, *streams))
-    finally:
-        os.close(memory)
+    words = b"".join(os.fsencode(word) + b"\0" for word in keeping.act)
+    with _memory(plan) as kept, _memory(words) as act:
+        fds = (kept.fileno(), directory, run_directory, listener, events, act.fileno())
+        return launcher.keep(packet, (*fds, *streams))
+
+
+def _memory(data: bytes) -> FileIO:
+    """A file in memory with *data* in it."""
+    file = open(os.memfd_create("newroot-plan", os.MFD_CLOEXEC), "wb", buffering=0)
+    file.write(data)
+    return file

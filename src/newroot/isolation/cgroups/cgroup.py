@@ -268,6 +268,17 @@ class Cgroup:
             if freezer is not None and (number == _SIGKILL or not was_frozen):
                 self.thaw()
 
+    def have_freezer(self) -> None:
+        """Make sure that freeze() works for a cgroup that was made without.
+
+        Raises UnsupportedError where this host has no freezer.
+        """
+        if self._find_freezer() is not None or not self.places:
+            return
+        for hierarchy, names in hierarchies_for(translate({}, self.host), self.host, freezer=True):
+            self._make(hierarchy, names, [])
+            self._move_in(self.places[-1].directory)
+
     def freeze(self, *, timeout_s: float = 10.0) -> None:
         """Stop every process in the cgroup where it is.
 
