@@ -23,6 +23,7 @@ from newroot.engine_copy import CopyVerbs
 from newroot.engine_images import ImageVerbs
 from newroot.engine_look import LookVerbs
 from newroot.engine_manage import ManageVerbs
+from newroot.engine_volumes import VolumeVerbs
 from newroot.errors import UsageError
 from newroot.images.store import ImageStore
 from newroot.oci.image import read_run_config
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 _engines: set[_weakref.ref[Engine]] = set()
 
 
-class Engine(ContainerVerbs, CopyVerbs, ImageVerbs, LookVerbs, ManageVerbs):
+class Engine(ContainerVerbs, CopyVerbs, ImageVerbs, LookVerbs, ManageVerbs, VolumeVerbs):
     """Runs containers.  A context manager; may be used from several threads at once.
 
     *root* is where images, containers and volumes are kept: by default ``$NEWROOT_ROOT``, else

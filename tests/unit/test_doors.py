@@ -40,6 +40,7 @@ DOORS: dict[str, set[str]] = {
         "engine_images",
         "engine_look",
         "engine_manage",
+        "engine_volumes",
     },
     "engine_async": {"container"},  # the engine's other half: asyncio in poll's place
     "engine_containers": {"container"},  # detached ones, over their whole life
@@ -50,6 +51,7 @@ DOORS: dict[str, set[str]] = {
     "engine_look": {"images", "container"},  # what it can tell of them
     "engine_manage": {"images", "container", "engine_disk"},  # changing and tidying up
     "engine_disk": {"images", "container"},  # what all of it takes
+    "engine_volumes": {"images", "container", "engine_files"},  # what is in volumes, as tars
     "doctor": {"engine"},
     "cli": {"engine", "doctor", "oci", "observe", "version"},
     "testing": {"images", "container", "observe"},

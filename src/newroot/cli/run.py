@@ -199,6 +199,8 @@ CONTAINER_FLAGS = (
     Flag(name="mount", metavar="type=T,KEY=VALUE,…", repeat=True, group=_FILES,
          help="The same in full: type=bind|volume|tmpfs|overlay, source=, target=, readonly, "
               "bind-propagation=, …; a missing bind source is an error"),
+    Flag(name="volumes-from", metavar="CONTAINER[:ro]", repeat=True, completes="container",
+         group=_FILES, help="Mount what that container has of volumes and of the host"),
     Flag(name="tmpfs", metavar="DST[:OPTS]", repeat=True, group=_FILES,
          help="Mount an empty file system in memory; OPTS: size=64m, mode=1777, exec, …"),
     Flag(name="device", metavar="HOST[:DST][:rwm]", repeat=True, completes="file", group=_FILES,

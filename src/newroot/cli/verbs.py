@@ -82,6 +82,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "volume ls": ("volume:LIST", "List volumes", "Volumes"),
     "volume inspect": ("volume:INSPECT", "Show what is known of volumes, as JSON", "Volumes"),
     "volume rm": ("volume:REMOVE", "Remove volumes", "Volumes"),
+    "volume export": ("volume:EXPORT", "Write what is in a volume as a tar", "Volumes"),
+    "volume import": ("volume:IMPORT", "Lay a tar down in a volume", "Volumes"),
     "volume prune": ("volume:PRUNE", "Remove volumes that no container uses", "Volumes"),
     "events": ("events:EVENTS", "Show what happens, and what has happened", "System"),
     "system df": ("disk:DF", "Show what newroot takes on the disk", "System"),

@@ -1,4 +1,5 @@
-"""``newroot volume create|ls|inspect|rm|prune``, with Docker's flags and output."""
+"""``newroot volume create|ls|inspect|rm|prune|export|import``: Docker's flags and output; the last
+two are podman's."""
 
 from __future__ import annotations
 
@@ -6,9 +7,11 @@ import sys
 
 from newroot.cli.failures import each
 from newroot.cli.flags import Flag, Positional, Verb
-from newroot.cli.output import JSON_FORMAT, LIST_FORMATS, confirm, print_json, print_table
+from newroot.cli.output import FORMAT, confirm, print_facts, print_rows
 from newroot.cli.verbs import VERBS
 from newroot.container.labels import read_labels
+from newroot.errors import UsageError
+from newroot.rootfs.volume_filters import FOR_PRUNE, chosen
 from newroot.rootfs.volumes import VolumeStore
 
 TYPE_CHECKING = False
@@ -21,22 +24,30 @@ if TYPE_CHECKING:
 
 
 def _create(parsed: Parsed, context: Context) -> int:
-    labels = dict(read_labels((), parsed.texts("label")))
-    name = parsed.positionals[0] if parsed.positionals else None
-    print(VolumeStore(context.root).create(name, labels=labels).name)
+    from newroot.rootfs.volume_options import parse_options
+
+    if parsed.text("driver") not in (None, "local"):
+        raise UsageError(f"unknown volume driver {parsed.text('driver')!r}", hint="there is local")
+    name = parsed.positionals[0] if parsed.positionals else parsed.text("name")
+    volume = VolumeStore(context.root).create(
+        name,
+        labels=dict(read_labels((), parsed.texts("label"))),
+        options=parse_options(parsed.texts("opt")),
+    )
+    print(volume.name)
     return 0
 
 
 def _list(parsed: Parsed, context: Context) -> int:
-    volumes = VolumeStore(context.root).list()
-    if parsed.text("format") == "json":
-        for volume in volumes:
-            print_json(_row(volume))
-    elif parsed.is_set("quiet"):
+    store = VolumeStore(context.root)
+    is_chosen = chosen(store, parsed.texts("filter"))
+    volumes = [volume for volume in store.list() if is_chosen(volume)]
+    if parsed.is_set("quiet"):
         for volume in volumes:
             print(volume.name)
     else:
-        print_table(("DRIVER", "VOLUME NAME"), [("local", volume.name) for volume in volumes])
+        columns = {"DRIVER": "Driver", "VOLUME NAME": "Name"}
+        print_rows(columns, [_row(volume) for volume in volumes], parsed.text("format"))
     return 0
 
 
@@ -58,7 +69,7 @@ def _inspect(parsed: Parsed, context: Context) -> int:
         lambda name: found.append(store.get(name).inspect()),
         debug=context.debug,
     )
-    print_json(found, indent=None if parsed.text("format") == "json" else 4)
+    print_facts(found, parsed.text("format"))
     return code
 
 
@@ -74,36 +85,90 @@ def _remove(parsed: Parsed, context: Context) -> int:
 
 def _prune(parsed: Parsed, context: Context) -> int:
     every = parsed.is_set("all")
+    store = VolumeStore(context.root)
+    is_chosen = chosen(store, parsed.texts("filter"), allowed=FOR_PRUNE)
     which = "all volumes" if every else "all anonymous volumes"
     if not parsed.is_set("force") and not confirm(f"This removes {which} that no container uses."):
         print("Nothing was removed.", file=sys.stderr)
         return 0
-    removed = VolumeStore(context.root).prune(every=every)
+    removed = store.prune(every=every, chosen=is_chosen)
     if removed:
         print("Deleted Volumes:")
         print("\n".join(removed))
     return 0
 
 
+def _export(parsed: Parsed, context: Context) -> int:
+    from newroot.engine import Engine
+
+    engine, path = Engine(context.root, run_root=context.run_root), parsed.text("output")
+    if path in (None, "-"):
+        if sys.stdout.isatty():
+            raise UsageError("a tar would go to the terminal", hint="name a file: -o FILE")
+        engine.export_volume(parsed.positionals[0], sys.stdout.buffer)
+    else:
+        engine.export_volume(parsed.positionals[0], str(path))
+    return 0
+
+
+def _import(parsed: Parsed, context: Context) -> int:
+    from newroot.engine import Engine
+
+    name, *source = parsed.positionals
+    engine = Engine(context.root, run_root=context.run_root)
+    engine.import_volume(name, source[0] if source and source[0] != "-" else sys.stdin.buffer)
+    return 0
+
+
 _VOLUMES = (Positional(name="VOLUME", repeat=True, completes="volume"),)
-_FORMAT_LIST = Flag(
-    name="format", metavar="FORMAT", choices=LIST_FORMATS, help="How to print the list"
+_FILTER = Flag(
+    name="filter",
+    short="f",
+    metavar="NAME=VALUE",
+    repeat=True,
+    help="Show only those with this: name=, label=, label!=, dangling=true|false, driver=",
 )
 
 CREATE = Verb(
     name="volume create",
     summary=VERBS["volume create"][1],
     run=_create,
-    flags=(Flag(name="label", metavar="NAME=VALUE", repeat=True, help="Note something about it"),),
+    flags=(
+        Flag(name="label", metavar="NAME=VALUE", repeat=True, help="Note something about it"),
+        Flag(
+            name="opt",
+            short="o",
+            metavar="NAME=VALUE",
+            repeat=True,
+            help="Have it be something else than a directory: type=, device=, o=, size=",
+        ),
+        Flag(name="driver", short="d", metavar="NAME", help="Which driver; there is local"),
+        Flag(name="name", metavar="VOLUME", help="Its name, as the argument says it"),
+    ),
     positionals=(Positional(name="VOLUME", optional=True),),
-    details="Without a name it is an anonymous one. A volume that is there already stays as it is.",
+    details=(
+        "Without a name it is an anonymous one. A volume that is there already stays as it is.\n\n"
+        "The options are those of docker's local driver, and of mount(8). What they name is "
+        "mounted in each container that has the volume; so a tmpfs is each container's own."
+    ),
+    examples=(
+        ("a tmpfs", "newroot volume create -o type=tmpfs -o size=64m cache"),
+        (
+            "a directory of the host",
+            "newroot volume create -o type=none,device=/srv/www,o=bind www",
+        ),
+        (
+            "a directory of a server",
+            "newroot volume create -o type=nfs,device=:/export,o=addr=nas data",
+        ),
+    ),
 )
 
 LIST = Verb(
     name="volume ls",
     summary=VERBS["volume ls"][1],
     run=_list,
-    flags=(_FORMAT_LIST, Flag(name="quiet", short="q", help="Print the names alone")),
+    flags=(_FILTER, FORMAT, Flag(name="quiet", short="q", help="Print the names alone")),
 )
 
 INSPECT = Verb(
@@ -115,8 +180,7 @@ INSPECT = Verb(
             name="format",
             short="f",
             metavar="FORMAT",
-            choices=JSON_FORMAT,
-            help="Print it on one line",
+            help="Print json on one line, or a line for each, as '{Name} {Mountpoint}'",
         ),
     ),
     positionals=_VOLUMES,
@@ -128,7 +192,7 @@ REMOVE = Verb(
     run=_remove,
     flags=(Flag(name="force", short="f", help="Do not mind a volume that is not there"),),
     positionals=_VOLUMES,
-    details="A volume that a container mounts is not removed.",
+    details="A volume that a container has is not removed, whether it runs or not.",
 )
 
 PRUNE = Verb(
@@ -137,7 +201,44 @@ PRUNE = Verb(
     run=_prune,
     flags=(
         Flag(name="all", short="a", help="Also those that somebody named"),
+        Flag(
+            name="filter",
+            metavar="NAME=VALUE",
+            repeat=True,
+            help="Remove only those with this: label=, label!=",
+        ),
         Flag(name="force", short="f", help="Do not ask"),
     ),
     details="Without --all only anonymous volumes are removed.",
+)
+
+EXPORT = Verb(
+    name="volume export",
+    summary=VERBS["volume export"][1],
+    run=_export,
+    flags=(
+        Flag(
+            name="output",
+            short="o",
+            metavar="FILE",
+            completes="file",
+            help="Write it there, not to standard output",
+        ),
+    ),
+    positionals=(Positional(name="VOLUME", completes="volume"),),
+)
+
+IMPORT = Verb(
+    name="volume import",
+    summary=VERBS["volume import"][1],
+    run=_import,
+    positionals=(
+        Positional(name="VOLUME", completes="volume"),
+        Positional(name="FILE", optional=True, completes="file"),
+    ),
+    details=(
+        "From standard input without FILE, or with -; plain or compressed. What is in the volume "
+        "stays, but for what the tar has too. Owners are the tar's."
+    ),
+    examples=(("copy a volume", "newroot volume export old | newroot volume import new"),),
 )

@@ -64,11 +64,13 @@ def create(
 ) -> str:
     """Take an id and a name for a container, and write down what is asked; return the id."""
     from newroot.container.config import arguments
-    from newroot.container.mounts import Sourced
+    from newroot.container.mounts import find_sources
     from newroot.container.records import write_record
+    from newroot.container.volumes_from import resolved
     from newroot.record import replace
 
     settings = replace(settings, command=words) if words else settings
+    settings = resolved(storage, settings)
     args = arguments(settings, source.image)
     claim = storage.claim(
         name=settings.name,
@@ -78,12 +80,18 @@ def create(
         command=args,
         labels=dict(settings.labels),
     )
+    holds: tuple[int, ...] = ()
     try:
-        asked = Sourced(named=settings.mounts)  # what has no name gets one at the first start
-        write_record(storage, claim, settings, source, tuple(args), asked, started=None)
+        # Its volumes are made now, and are its own from now on: it may be started in a year.
+        sourced = find_sources(settings, source, starter.volumes)
+        holds = sourced.holds
+        write_record(storage, claim, settings, source, tuple(args), sourced, started=None)
     except BaseException:
         claim.release(remove=True)
         raise
+    finally:
+        for fd in holds:
+            os.close(fd)
     claim.release(remove=False)
     return claim.id
 

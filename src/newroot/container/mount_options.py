@@ -97,6 +97,7 @@ def parse_tmpfs(spec: str) -> Mount:
 def parse_mount(spec: str, *, cwd: str | None = None) -> Mount:
     """Read ``--mount type=…,source=…,target=…``: comma-separated, quoted as CSV (RFC 4180)."""
     fields: dict[str, Any] = {"type": "volume", "lowers": [], "options": [], "only": {}}
+    fields |= {"labels": [], "driver": []}
     for field in _csv(spec):
         key, has_value, value = field.partition("=")
         key = _ALIASES.get(key, key)
@@ -161,6 +162,20 @@ def _lowerdir(fields: dict[str, Any], key: str, value: str) -> None:
     fields["lowers"].append(value)
 
 
+def _label(fields: dict[str, Any], key: str, value: str) -> None:
+    name, _, text = value.partition("=")
+    fields["labels"].append((name, text))
+
+
+def _driver(fields: dict[str, Any], key: str, value: str) -> None:
+    if value != "local":
+        raise UsageError(f"unknown volume driver {value!r}", hint="there is local")
+
+
+def _driver_option(fields: dict[str, Any], key: str, value: str) -> None:
+    fields["driver"].append(value)
+
+
 def _or(values: tuple[str, ...]) -> str:
     return ", ".join(values[:-1]) + " or " + values[-1]
 
@@ -178,6 +193,9 @@ _KEYS: dict[str, tuple[str, Callable[[dict[str, Any], str, str], None]]] = {
     "bind-create-src": ("bind", _truth),
     "volume-nocopy": ("volume", _truth),
     "volume-subpath": ("volume", _text),
+    "volume-label": ("volume", _label),
+    "volume-driver": ("volume", _driver),
+    "volume-opt": ("volume", _driver_option),
     "tmpfs-size": ("tmpfs", _size),
     "tmpfs-mode": ("tmpfs", _mode),
     "lowerdir": ("overlay", _lowerdir),
@@ -188,7 +206,7 @@ _ALIASES = {"src": "source", "dst": "target", "destination": "target", "ro": "re
 
 
 def _unknown_key(key: str, field: str, spec: str) -> str:
-    if key in ("volume-driver", "volume-opt", "volume-label", "image-subpath"):
+    if key == "image-subpath":
         return f"{key} in --mount is not supported"
     return f"unexpected key {key!r} in --mount {spec!r}"
 
@@ -245,6 +263,8 @@ def _volume(mount: Mount, source: str | None, fields: dict[str, Any], cwd: str |
         source=None if source is None else _volume_name(source),
         copy_up=not fields.get("volume-nocopy"),
         subpath=subpath,
+        volume_labels=tuple(fields["labels"]),
+        volume_options=_volume_options(fields["driver"]),
     )
 
 
@@ -387,6 +407,14 @@ def _merge(options: tuple[str, ...]) -> tuple[str, ...]:
         merged.pop(group, None)
         merged[group] = option
     return tuple(merged.values())
+
+
+def _volume_options(texts: list[str]) -> tuple[tuple[str, str], ...]:
+    if not texts:
+        return ()
+    from newroot.rootfs.volume_options import parse_options
+
+    return parse_options(texts)
 
 
 def _volume_name(name: str) -> str:

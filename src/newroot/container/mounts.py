@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from newroot.container.config import oci_mount
-from newroot.errors import UsageError
+from newroot.errors import NotFound, UsageError
 from newroot.record import record, replace
 
 TYPE_CHECKING = False
@@ -52,11 +52,9 @@ def find_sources(
                 if named is not mount:
                     anonymous.append(str(named.source))
                 if make:
-                    holds.append(volumes.hold(str(named.source), anonymous=named is not mount))
-                found = oci_mount(
-                    named, _volume(named, source, volumes, make), nodev=not settings.privileged
-                )
-                if settings.userns == "private":
+                    holds.append(_hold(named, volumes, anonymous=named is not mount))
+                found = _of_volume(named, settings, source, volumes, make)
+                if settings.userns == "private" and found["type"] == "bind":
                     # What it holds belongs to ids of containers, whichever theirs are out here.
                     found["options"].append("idmap")
             else:
@@ -73,6 +71,42 @@ def find_sources(
         anonymous=tuple(anonymous),
         named=tuple(all_named),
     )
+
+
+def _hold(mount: Mount, volumes: VolumeStore, *, anonymous: bool) -> int:
+    labels, options = dict(mount.volume_labels), mount.volume_options
+    return volumes.hold(str(mount.source), anonymous=anonymous, labels=labels, options=options)
+
+
+def _of_volume(
+    mount: Mount, settings: Settings, source: Source, volumes: VolumeStore, make: bool
+) -> dict[str, Any]:
+    """The OCI mount of a volume: of a directory of ours, or of what its options say."""
+    nodev = not settings.privileged
+    options = _options_of(mount, volumes)
+    if not options:
+        return oci_mount(mount, _volume(mount, source, volumes, make), nodev=nodev)
+    from newroot.rootfs.volume_options import mount_of
+
+    if mount.subpath is not None:
+        raise UsageError(
+            f"volume-subpath of volume {mount.source}: it is no directory of ours",
+            hint="bind the directory itself",
+        )
+    found = mount_of(options, copy_up=mount.copy_up)
+    plain = oci_mount(replace(mount, type="bind"), found["source"], nodev=nodev)
+    if found["type"] == "bind":
+        asked = [word for word in plain["options"] if word not in ("bind", "rbind")]
+        return {**plain, "options": [*found["options"], *asked]}
+    flags = [*(["nodev"] if nodev else []), *(["ro"] if mount.readonly else []), *mount.options]
+    return {**plain, "type": found["type"], "options": [*found["options"], *flags]}
+
+
+def _options_of(mount: Mount, volumes: VolumeStore) -> tuple[tuple[str, str], ...]:
+    try:
+        return volumes.get(str(mount.source)).options
+    except NotFound:  # nothing is made: it would be as this mount says
+        return mount.volume_options
 
 
 def _image_volumes(settings: Settings, source: Source) -> tuple[Mount, ...]:

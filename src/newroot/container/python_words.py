@@ -90,6 +90,7 @@ _CONVERT: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "mounts": ("mount", _list),
     "mount": ("mount", _list),
     "tmpfs": ("tmpfs", _list),
+    "volumes_from": ("volumes_from", _list),
     "devices": ("device", _list),
     "device": ("device", _list),
     "cap_add": ("cap_add", _list),

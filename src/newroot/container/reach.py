@@ -190,7 +190,7 @@ def view_plan(
     )
     placed: list[s.Step] = []
     for index, mount in enumerate(sorted(mounts, key=_depth)):
-        if mount["type"] == "bind":
+        if mount["type"] not in ("tmpfs", "overlay"):  # those begin anew at each start
             placed += mount_steps(_plainly(mount), f"/mounts/{index}", "/", root.scratch)
     readonly = (s.SetAttr(target="/", flags=("ro",), why="it is so when it runs"),)
     return s.Plan(

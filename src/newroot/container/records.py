@@ -95,6 +95,7 @@ def write_record(
     os.makedirs(claim.directory, mode=0o711, exist_ok=True)
     before = storage.record(claim.id)
     named = replace(settings, mounts=sourced.named)
+    _use_volumes(storage, claim.id, sourced)
     storage.write(
         claim.id,
         "record.json",
@@ -113,6 +114,18 @@ def write_record(
             "from": source_document(source),
         },
     )
+
+
+def _use_volumes(storage: ContainerStorage, container_id: str, sourced: Sourced) -> None:
+    """Count the container among the users of its volumes, which are held until it is done."""
+    names = [str(mount.source) for mount in sourced.named if mount.type == "volume"]
+    if not names:
+        return
+    from newroot.rootfs.volumes import VolumeStore
+
+    volumes = VolumeStore(storage.root)
+    for name in names:
+        volumes.link(name, container_id)
 
 
 def containers(storage: ContainerStorage) -> tuple[Container, ...]:

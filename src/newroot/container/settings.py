@@ -42,6 +42,8 @@ class Mount:
     create_source: bool = False  #: make a missing bind source, as Docker's -v does
     copy_up: bool = True  #: fill an empty volume from what the image has at *target*
     subpath: str | None = None  #: mount this directory of the volume instead of the whole
+    volume_labels: tuple[tuple[str, str], ...] = ()  #: of a volume that is made for this
+    volume_options: tuple[tuple[str, str], ...] = ()  #: the same: rootfs/volume_options.py
 
 
 @record
@@ -84,6 +86,7 @@ class Settings:
     readonly_root: bool = False  #: the mounts on it are as they say
     upper: Literal["disk", "memory"] = "disk"  #: where what is written goes; memory forgets it
     mounts: tuple[Mount, ...] = ()
+    volumes_from: tuple[tuple[str, str], ...] = ()  #: (container, ``ro``, ``rw`` or nothing)
     devices: tuple[Device, ...] = ()
 
     network: Literal["none", "host"] = "none"  #: none: only its own loopback

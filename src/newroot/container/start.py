@@ -16,7 +16,7 @@ from newroot.container.compile import Situation, command, compile
 from newroot.container.devices import find_devices
 from newroot.container.process import Cleanup, Process, Request
 from newroot.container.source import stamp
-from newroot.errors import SyscallError, UnsupportedError, UsageError
+from newroot.errors import SyscallError, UnsupportedError, UsageError, WrongStatus
 from newroot.isolation import users
 from newroot.linux import user_namespaces
 from newroot.plan import encode
@@ -140,6 +140,10 @@ class Starter:
         self._may_make_nodes = os.geteuid() == 0 and not self._inner
         self._has_kcore = os.path.exists("/proc/kcore")
 
+    @property
+    def volumes(self) -> VolumeStore:
+        return self._volumes
+
     def explain(self, settings: Settings, source: Source) -> Plan:
         """The plan of a start that does not take place."""
         from newroot.container.storage import new_id
@@ -185,6 +189,10 @@ class Starter:
         undo: list[Callable[[], object]] = []
         ids, spaces = None, None
         try:
+            if settings.volumes_from:
+                from newroot.container.volumes_from import resolved
+
+                settings = resolved(self._storage, settings)
             if settings.userns == "private":
                 ids, spaces = self._user_namespace(undo)
             args = configs.arguments(settings, source.image, words)
@@ -441,7 +449,10 @@ class Starter:
 
     def _remove_volumes(self, names: tuple[str, ...]) -> None:
         for name in names:
-            self._volumes.remove(name, missing_ok=True)
+            try:
+                self._volumes.remove(name, missing_ok=True)
+            except WrongStatus:
+                pass  # another container has come to use it
 
     def _keep_record(
         self,

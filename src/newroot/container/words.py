@@ -133,6 +133,10 @@ _ONE: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "read_only": ("readonly_root", _same),
     "switch": ("switch", _choice("switch", _SWITCHES)),
     "upper": ("upper", _choice("upper", ("disk", "memory"))),
+    "volumes_from": (
+        "volumes_from",
+        _each("container.volumes_from", "parse_volumes_from"),
+    ),
     "device": ("devices", _each("container.privileges", "parse_device")),
     "network": (
         "network",

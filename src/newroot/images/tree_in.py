@@ -144,7 +144,12 @@ class Layer:
             fd = self._open(name)
             if fd is None:
                 parent, _, last = name.rpartition(b"/")
-                os.mkdir(last, 0o755, dir_fd=self._fd(parent))
+                try:
+                    os.mkdir(last, 0o755, dir_fd=self._fd(parent))
+                except FileExistsError:
+                    raise UsageError(
+                        f"copy {self._what}: {show(name)} is a link that leads nowhere"
+                    ) from None
                 self._give(self._owner, self._fd(parent), last)
                 fd = self._open(name)
             if fd is None:

@@ -2,12 +2,15 @@
 
     volumes/<name>/data/         what a container mounts
     volumes/<name>/volume.json   what is known of it; also the lock of who fills it
+    volumes/<name>/users/<id>    a link to a container whose record names it, running or not
     volumes/<name>/pending/      a whole copy of the image's files, on its way into data/
     volumes/.new-… .gone-…       one being made or removed; a crash may leave it, ``sweep`` takes it
 
 A volume appears and disappears by one rename.  Who uses it holds a shared flock on its directory,
 so the kernel counts the users and a ``kill -9`` uncounts them; who removes it needs an exclusive
-one.  Names were checked before they became paths.  Needs no privilege for its own files.
+one.  A container that does not run counts by a link, which leads nowhere when the container is
+gone; it is made by who holds the volume.  Names were checked before they became paths.  Needs no
+privilege for its own files.
 """
 
 from __future__ import annotations
@@ -21,10 +24,11 @@ from newroot.record import record, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from newroot.rootfs.copy_up import Layers
+    from newroot.rootfs.volume_options import Options
 
 _ALNUM = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _NAME = _ALNUM | frozenset("_.-")
@@ -51,6 +55,7 @@ class Volume:
     created: str  #: RFC 3339, UTC
     labels: tuple[tuple[str, str], ...] = ()
     anonymous: bool = False  #: nobody named it: it may go with its container, and by prune
+    options: Options = ()  #: of what is not a directory of ours: volume_options.py
 
     def inspect(self) -> dict[str, Any]:
         """The fields that ``docker volume inspect`` has, and ``Anonymous``, as podman has it."""
@@ -60,7 +65,7 @@ class Volume:
             "Labels": dict(self.labels),
             "Mountpoint": self.mountpoint,
             "Name": self.name,
-            "Options": {},
+            "Options": dict(self.options),
             "Scope": "local",
             "Anonymous": self.anonymous,
         }
@@ -74,9 +79,15 @@ class VolumeStore:
 
     # --- one volume ------------------------------------------------------------------------------
 
-    def create(self, name: str | None = None, *, labels: Mapping[str, str] | None = None) -> Volume:
+    def create(
+        self,
+        name: str | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
+        options: Options = (),
+    ) -> Volume:
         """Make a volume, an anonymous one when *name* is None; one that is there is returned."""
-        volume = self._new(name, labels or {})
+        volume = self._new(name, labels or {}, options)
         while True:
             try:
                 return self._publish(volume)
@@ -109,21 +120,31 @@ class VolumeStore:
             created=str(document.get("CreatedAt", "")),
             labels=tuple((document.get("Labels") or {}).items()),
             anonymous=document.get("Anonymous") is True,
+            options=tuple(
+                (str(key), str(value)) for key, value in (document.get("Options") or {}).items()
+            ),
         )
 
     def data_path(self, name: str) -> str:
         """The directory that a container mounts."""
         return os.path.join(self._path(name), "data")
 
-    def hold(self, name: str, *, anonymous: bool = False) -> int:
+    def hold(
+        self,
+        name: str,
+        *,
+        anonymous: bool = False,
+        labels: Mapping[str, str] | None = None,
+        options: Options = (),
+    ) -> int:
         """Make the volume when it is missing, and keep it from being removed.
 
         *anonymous* says that nobody chose *name*: the volume then goes with its container.
-        Returns a descriptor: the volume is held until its last copy is closed.  Give it to the
-        process whose life is the container's.
+        *labels* and *options* are for one that is made.  Returns a descriptor: the volume is held
+        until its last copy is closed.  Give it to the process whose life is the container's.
         """
         while True:
-            fd = self._open_or_make(name, anonymous)
+            fd = self._open_or_make(name, anonymous, labels or {}, options)
             try:
                 fcntl.flock(fd, fcntl.LOCK_SH)
                 # Between open and flock it may have been removed: then lock its successor.
@@ -134,10 +155,47 @@ class VolumeStore:
                 raise
             os.close(fd)
 
+    def link(self, name: str, container_id: str) -> None:
+        """Count a container among the users for as long as it has files; the volume is held."""
+        users = f"{self._path(name)}/users"
+        try:
+            os.mkdir(users, 0o700)
+        except FileExistsError:
+            pass
+        try:
+            os.symlink(f"../../../containers/{container_id}", f"{users}/{container_id}")
+        except FileExistsError:
+            pass
+
+    def users(self, name: str) -> tuple[str, ...]:
+        """The ids of the containers that name it and stay, running or not."""
+        users = f"{self._path(name)}/users"
+        try:
+            found = sorted(os.listdir(users))
+        except FileNotFoundError:
+            return ()
+        return tuple(each for each in found if os.path.exists(f"{users}/{each}"))
+
+    def is_used(self, name: str) -> bool:
+        """Whether a container names it or holds it."""
+        if self.users(name):
+            return True
+        try:
+            fd = os.open(self._path(name), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
     def remove(self, name: str, *, missing_ok: bool = False) -> bool:
         """Remove the volume and all that is in it; return whether there was one.
 
-        Raises WrongStatus while a container holds it, NotFound unless *missing_ok*.
+        Raises WrongStatus while a container holds it or names it, NotFound unless *missing_ok*.
         """
         try:
             fd = os.open(self._path(name), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -154,14 +212,12 @@ class VolumeStore:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise WrongStatus(
-                f"volume {name} is in use",
-                status="in use",
-                wanted="unused",
-                hint="remove the containers that mount it first",
-            ) from None
+            raise _in_use(name, self.users(name)) from None
         if not _is_still(fd, self._path(name)):
             return False
+        # Who would name it now waits for our lock, and then makes another of that name.
+        if users := self.users(name):
+            raise _in_use(name, users)
         gone = self._beside("gone")
         os.rename(self._path(name), gone)
         _remove_tree(gone)
@@ -179,14 +235,16 @@ class VolumeStore:
                 continue
         return tuple(found)
 
-    def prune(self, *, every: bool = False) -> tuple[str, ...]:
-        """Remove the volumes that nobody holds: the anonymous ones, or *every* one.
+    def prune(
+        self, *, every: bool = False, chosen: Callable[[Volume], bool] = lambda volume: True
+    ) -> tuple[str, ...]:
+        """Remove the volumes that nobody uses: the anonymous ones, or *every* one.
 
-        That is Docker's rule since API 1.42.  Returns their names.
+        That is Docker's rule since API 1.42.  Only those that *chosen* says.  Returns their names.
         """
         removed = []
         for volume in self.list():
-            if not (every or volume.anonymous):
+            if not (every or volume.anonymous) or not chosen(volume):
                 continue
             try:
                 if self.remove(volume.name, missing_ok=True):
@@ -255,9 +313,13 @@ class VolumeStore:
     def _beside(self, what: str) -> str:
         return os.path.join(self.directory, f".{what}-{os.urandom(8).hex()}")
 
-    def _new(self, name: str | None, labels: Mapping[str, str]) -> Volume:
+    def _new(self, name: str | None, labels: Mapping[str, str], options: Options) -> Volume:
         import time
 
+        if options:
+            from newroot.rootfs.volume_options import check_options
+
+            check_options(options)
         chosen = os.urandom(32).hex() if name is None else name
         return Volume(
             name=chosen,
@@ -265,6 +327,7 @@ class VolumeStore:
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             labels=tuple(labels.items()),
             anonymous=name is None,
+            options=options,
         )
 
     def _publish(self, volume: Volume) -> Volume:
@@ -292,7 +355,9 @@ class VolumeStore:
             os.close(fd)
         return volume
 
-    def _open_or_make(self, name: str, anonymous: bool) -> int:
+    def _open_or_make(
+        self, name: str, anonymous: bool, labels: Mapping[str, str], options: Options
+    ) -> int:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
         while True:
             try:
@@ -300,9 +365,20 @@ class VolumeStore:
             except FileNotFoundError:
                 pass
             try:
-                self._publish(replace(self._new(name, {}), anonymous=anonymous))
+                volume = self._new(name, labels, options)
+                self._publish(replace(volume, anonymous=anonymous))
             except AlreadyExists:
                 pass  # and it may be gone again before the next open
+
+
+def _in_use(name: str, users: tuple[str, ...]) -> WrongStatus:
+    by = f" by container {', '.join(user[:12] for user in users)}" if users else ""
+    return WrongStatus(
+        f"volume {name} is in use{by}",
+        status="in use",
+        wanted="unused",
+        hint="remove the containers that mount it first",
+    )
 
 
 def _write_volume(directory: str, volume: Volume) -> None:

@@ -19,7 +19,18 @@ SOURCE = str(Path(newroot.__file__).parent.parent)
 
 # What the issue that asked for this verb names; Docker's short forms beside.
 ASKED = {
-    *("interactive i", "tty t", "rm", "name", "volume v", "mount", "tmpfs", "env e", "env-file"),
+    *(
+        "interactive i",
+        "tty t",
+        "rm",
+        "name",
+        "volume v",
+        "mount",
+        "volumes-from",
+        "tmpfs",
+        "env e",
+        "env-file",
+    ),
     *("workdir w", "user u", "hostname h", "read-only", "entrypoint", "init", "memory m", "cpus"),
     *("pids-limit", "cpuset-cpus", "ulimit", "cap-add", "cap-drop", "privileged", "security-opt"),
     *("network", "pid", "ipc", "uts", "cgroupns", "userns", "sysctl", "device", "stop-signal"),
