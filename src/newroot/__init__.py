@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from newroot.container.branch import Copied, Snapshot
+    from newroot.container.branch_tree import Branch
     from newroot.container.pipes import DEVNULL, PIPE, STDOUT
     from newroot.container.process import Process, Result
     from newroot.container.records import Container
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from newroot.version import VERSION as __version__
 
 _HOMES = {
+    "container.branch": "Copied Snapshot",
+    "container.branch_tree": "Branch",
     "container.pipes": "DEVNULL PIPE STDOUT",
     "container.process": "Process Result",
     "container.records": "Container",
@@ -68,8 +72,10 @@ __all__ = [
     "STDOUT",
     "AlreadyExists",
     "BlobNotFound",
+    "Branch",
     "BugError",
     "Container",
+    "Copied",
     "Device",
     "DigestMismatch",
     "Engine",
@@ -85,6 +91,7 @@ __all__ = [
     "Result",
     "Settings",
     "SizeMismatch",
+    "Snapshot",
     "SpecError",
     "StateError",
     "StepError",

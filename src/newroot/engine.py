@@ -18,6 +18,7 @@ from newroot.container.settings import Settings, check_source
 from newroot.container.source import Source, directory_source, stamp
 from newroot.container.start import Starter
 from newroot.container.storage import ContainerStorage
+from newroot.engine_branches import BranchVerbs
 from newroot.engine_containers import ContainerVerbs
 from newroot.engine_copy import CopyVerbs
 from newroot.engine_images import ImageVerbs
@@ -45,7 +46,9 @@ if TYPE_CHECKING:
 _engines: set[_weakref.ref[Engine]] = set()
 
 
-class Engine(ContainerVerbs, CopyVerbs, ImageVerbs, LookVerbs, ManageVerbs, VolumeVerbs):
+class Engine(
+    ContainerVerbs, BranchVerbs, CopyVerbs, ImageVerbs, LookVerbs, ManageVerbs, VolumeVerbs
+):
     """Runs containers.  A context manager; may be used from several threads at once.
 
     *root* is where images, containers and volumes are kept: by default ``$NEWROOT_ROOT``, else

@@ -10,7 +10,8 @@ import os
 import stat
 from contextlib import contextmanager
 
-from newroot.errors import ImageError, NewrootError, NotFound, StateError, UsageError
+from newroot.container.snapshots import SnapshotStore
+from newroot.errors import ImageError, NotFound, StateError, UsageError
 from newroot.images.commit import Commit, commit_image
 from newroot.images.flat import source_date_epoch, timestamp
 from newroot.images.instructions import changed
@@ -40,8 +41,8 @@ class Files:
     """Where a container's files are."""
 
     found: Container
-    upper: str
-    lower: tuple[str, ...]  #: topmost first
+    uppers: tuple[str, ...]  #: its own, and the sealed ones that it stands on; topmost first
+    lower: tuple[str, ...]  #: the image's layers, topmost first
     config: dict[str, Any]  #: its config.json; empty when it has none
 
     @property
@@ -55,12 +56,17 @@ class Files:
 
 def files_of(storage: ContainerStorage, name: str) -> Files:
     """Find a container's files.  Raises NotFound, and StateError when they are not on a disk."""
+    from newroot.container.branch import settled
     from newroot.container.records import container
 
-    found = container(storage, storage.resolve(name))
+    container_id = storage.resolve(name)
+    settled(storage, container_id)
+    found = container(storage, container_id)
     if found is None:
         raise NotFound(f"no container {name}", hint="newroot ps -a shows all")
     directory = storage.directory(found.id)
+    store = SnapshotStore(storage.root)
+    sealed, base = store.split(found.lower)
     if not found.lower or not os.path.isdir(f"{directory}/upper"):
         raise StateError(
             f"read the files of container {name}: it has no upper on the disk",
@@ -69,8 +75,8 @@ def files_of(storage: ContainerStorage, name: str) -> Files:
         )
     return Files(
         found=found,
-        upper=f"{directory}/upper",
-        lower=found.lower,
+        uppers=(f"{directory}/upper", *map(store.path, sealed)),
+        lower=base,
         config=_config(f"{directory}/config.json"),
     )
 
@@ -120,7 +126,7 @@ def opened(file: str | os.PathLike[str] | BinaryIO) -> Iterator[int]:
 
 def diff(files: Files) -> list[tuple[str, str]]:
     """``A``, ``C`` or ``D``, and an absolute path, for everything the container has changed."""
-    found = listed(changes(files.upper, files.lower, made=files.made))
+    found = listed(changes(files.uppers, files.lower, made=files.made))
     return [(kind, "/" + os.fsdecode(path)) for kind, path in found]
 
 
@@ -129,7 +135,7 @@ def export(files: Files, fd: int) -> None:
     packer = Packer(what=f"container {files.found.id[:12]}")
 
     def members() -> Iterator[bytes]:
-        for found in walk((files.upper, *files.lower)):
+        for found in walk((*files.uppers, *files.lower)):
             yield from packer.file(found.path, found.parent, found.name, found.status)
         yield packer.end()
 
@@ -137,28 +143,6 @@ def export(files: Files, fd: int) -> None:
         view = memoryview(chunk)
         while view:
             view = view[os.write(fd, view) :]
-
-
-@contextmanager
-def held_still(storage: ContainerStorage, found: Container) -> Iterator[None]:
-    """Freeze a container that runs, as far as it has a cgroup to freeze it by."""
-    from newroot.isolation.cgroups.cgroup import Cgroup
-    from newroot.isolation.cgroups.detect import detect
-
-    path = storage.state(found.id).get("cgroup") if found.is_up else None
-    cgroup = Cgroup.find(path, host=detect()) if isinstance(path, str) else None
-    if cgroup is None or cgroup.is_frozen():
-        yield
-        return
-    try:
-        cgroup.freeze()
-    except NewrootError:
-        yield  # no freezer here: it is read while it runs, as with pause=False
-        return
-    try:
-        yield
-    finally:
-        cgroup.thaw()
 
 
 # ── commit ───────────────────────────────────────────────────────────────────────────────────
@@ -185,7 +169,7 @@ def commit(
         message=message,
     )
     with paused:
-        parts = layer_of(changes(files.upper, files.lower, made=files.made), epoch=epoch)
+        parts = layer_of(changes(files.uppers, files.lower, made=files.made), epoch=epoch)
         return commit_image(store, base, _reader(gathered(parts)), said, name=name)
 
 

@@ -161,10 +161,11 @@ class ImageVerbs:
         """
         from contextlib import nullcontext
 
-        from newroot.engine_files import commit, files_of, held_still
+        from newroot.container.held_still import HeldStill
+        from newroot.engine_files import commit, files_of
 
         files = files_of(self.storage, container)
-        paused = held_still(self.storage, files.found) if pause else nullcontext()
+        paused = HeldStill(self.storage, files.found.id) if pause else nullcontext()
         return commit(
             self.images,
             files,
@@ -213,12 +214,14 @@ class ImageVerbs:
         With *all* also those that no container stands on.  *filters* are Docker's, as
         ``until=24h`` or ``label=NAME=VALUE``.  What a container stands on stays.
         """
+        from newroot.container.snapshots import SnapshotStore
         from newroot.images.prune import prune_images
 
+        split = SnapshotStore(self.storage.root).split
         return prune_images(
             self.images,
             self.remove_image,
-            stacks={container.lower for container in self.containers()},
+            stacks={split(container.lower)[1] for container in self.containers()},
             every=all,
             filters=filters,
         )

@@ -12,14 +12,12 @@ import io
 import os
 import random
 import select
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from dying import calls_of, die_at
 
 from newroot.doctor.check import Patient, examine
 from newroot.doctor.table import STORE_CHECKS
@@ -30,12 +28,6 @@ from newroot.images.flat import import_tar
 from newroot.images.store import ImageStore
 from newroot.testing.archives import Archive
 
-#: What changes files, of the calls that Python code makes.
-CHANGING = {
-    "chmod", "close", "fchmod", "fchown", "flock", "fsync", "ftruncate", "link", "mkdir", "mknod",
-    "open", "rename", "rmdir", "sendfile", "setxattr", "symlink", "truncate", "unlink", "utime",
-    "write",
-}  # fmt: skip
 CREATED = "2020-01-01T00:00:00Z"
 
 
@@ -98,31 +90,6 @@ class Scene:
         self.store.tag("kept", f"tagged:{random.randrange(3)}")
 
 
-def die_at(number: int, action: Callable[[], None]) -> int:
-    """Do *action* in a child that dies before its *number*-th change; its wait status."""
-    child = os.fork()
-    if child:
-        return os.waitpid(child, 0)[1]
-    left = number
-
-    def count(frame: object, event: str, argument: object) -> None:
-        nonlocal left
-        if event == "c_call" and getattr(argument, "__name__", "") in CHANGING:
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.setprofile(count)
-    sys.setprofile(count)
-    code = 1
-    try:
-        action()
-        code = 0
-    finally:
-        sys.setprofile(None)
-        os._exit(code)
-
-
 @contextlib.contextmanager
 def reader(store: ImageStore, *names: str) -> Iterator[None]:
     """Somebody who lists and opens images all the time, and must never see half of one."""
@@ -165,24 +132,6 @@ def wrong(scene: Scene) -> list[str]:
         repaired = examine(Patient(scene.engine, repair=True, fetch=False), STORE_CHECKS)
         serious += [f"not mended: {f.words}" for f in repaired if f.is_wrong]
     return serious
-
-
-def calls_of(action: Callable[[], None]) -> int:
-    """How many changes *action* makes, roughly: it is done."""
-    count = 0
-
-    def profile(frame: object, event: str, argument: object) -> None:
-        nonlocal count
-        count += event == "c_call" and getattr(argument, "__name__", "") in CHANGING
-
-    threading.setprofile(profile)
-    sys.setprofile(profile)
-    try:
-        action()
-    finally:
-        sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
-    return count
 
 
 def kill_often(directory: Path, times: int) -> dict[str, int]:

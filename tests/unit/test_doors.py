@@ -35,6 +35,7 @@ DOORS: dict[str, set[str]] = {
         "images",
         "container",
         "engine_async",
+        "engine_branches",
         "engine_containers",
         "engine_copy",
         "engine_images",
@@ -43,6 +44,7 @@ DOORS: dict[str, set[str]] = {
         "engine_volumes",
     },
     "engine_async": {"container"},  # the engine's other half: asyncio in poll's place
+    "engine_branches": {"container"},  # forks and snapshots
     "engine_containers": {"container"},  # detached ones, over their whole life
     "engine_copy": {"container", "engine_between"},  # files go into them and come out
     "engine_between": {"images", "container"},  # by a tar, from one root to another

@@ -44,8 +44,8 @@ def update(storage: ContainerStorage, container_id: str, changes: Changes) -> No
     after = check(replace(before, **_changed(changes)))
     if storage.is_running(container_id):
         _change_what_runs(storage, container_id, before, after)
-    kept = storage.record(container_id)
-    storage.write(container_id, "record.json", {**kept, "settings": settings_document(after)})
+    document = settings_document(after)
+    storage.change_record(container_id, lambda now: {**now, "settings": document})
 
 
 def _changed(changes: Changes) -> dict[str, Any]:

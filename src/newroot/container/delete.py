@@ -9,6 +9,7 @@ from __future__ import annotations
 from time import monotonic, sleep
 
 from newroot.container import attach
+from newroot.container.branch import collect_below
 from newroot.container.sweep import remove_anonymous
 from newroot.errors import WrongStatus
 from newroot.linux.processes import send_signal
@@ -39,6 +40,7 @@ def delete(
     claim = storage.hold(container_id) or _take(storage, container_id, force=force)
     claim.write_state(name=record.get("name"), remove=True)
     claim.release(remove=True)
+    collect_below(storage, record)
     if with_volumes:
         remove_anonymous(volumes, record)
 

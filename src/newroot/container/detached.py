@@ -75,6 +75,7 @@ def create(
     claim = storage.claim(
         name=settings.name,
         remove=settings.remove,
+        making=True,
         source=source.name,
         lower=list(source.lower),
         command=args,
@@ -110,11 +111,13 @@ def start(
     for a damaged record, and what ``start_detached()`` does.
     """
     from newroot.container.kept_settings import read_settings, read_source
+    from newroot.container.sweep import take
 
-    kept = storage.record(container_id)
-    claim = storage.claim_again(container_id, kept.get("name"))
+    claim = take(storage, container_id)
     if claim is None:
         return attach.connect(storage, container_id) if attached else None
+    kept = storage.record(container_id)
+    storage.begin_again(claim, kept.get("name"))
     try:
         settings = read_settings(kept.get("settings") or {})
         source = read_source(kept.get("from") or {})

@@ -66,9 +66,11 @@ def with_root(
     """
     from time import monotonic, sleep
 
+    from newroot.container.sweep import take
+
     end = monotonic() + _BEGINNING_S
     while True:
-        claim = storage.hold(container_id)
+        claim = take(storage, container_id)
         if claim is not None:
             return _stopped(storage, volumes, launcher, claim, use)
         found = _running(storage, container_id)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from newroot.isolation.cgroups.detect import CgroupHost
     from newroot.plan.steps import Exec
 
+#: What other verbs write into a record, and a start leaves as it is.
+_KEPT = ("snapshots",)
 _LATEST = 253402300800.0  #: the year 10000, where Python's datetime ends
 
 
@@ -93,13 +95,12 @@ def write_record(
     from newroot.container.kept_settings import settings_document, source_document
 
     os.makedirs(claim.directory, mode=0o711, exist_ok=True)
-    before = storage.record(claim.id)
     named = replace(settings, mounts=sourced.named)
     _use_volumes(storage, claim.id, sourced)
-    storage.write(
-        claim.id,
-        "record.json",
-        {
+
+    def written(before: dict[str, Any]) -> dict[str, Any]:
+        kept = {key: before[key] for key in _KEPT if key in before}
+        return {
             "id": claim.id,
             "name": before.get("name", settings.name),
             "source": source.name,
@@ -112,8 +113,10 @@ def write_record(
             "labels": dict(settings.labels),
             "settings": settings_document(named),
             "from": source_document(source),
-        },
-    )
+            **kept,
+        }
+
+    storage.change_record(claim.id, written)
 
 
 def _use_volumes(storage: ContainerStorage, container_id: str, sourced: Sourced) -> None:
@@ -139,8 +142,10 @@ def container(
     storage: ContainerStorage, container_id: str, frozen: Frozen | None = None
 ) -> Container | None:
     """What is known of one container; None when it is gone, or was only half made."""
-    running = storage.is_running(container_id)
-    state: dict[str, Any] = _alive(storage.state(container_id)) if running else {}
+    state = storage.state(container_id) if storage.is_running(container_id) else {}
+    # Without an owner somebody holds it for a moment, to change it: sweep.take().
+    running = "owner" in state and "making" not in state
+    state = _alive(state) if running else {}
     # One that is removed at its end has no record: then what is said of it while it runs counts.
     document: dict[str, Any] = {**state, **storage.record(container_id)}
     created = _number(document.get("created"), _began(storage, container_id))

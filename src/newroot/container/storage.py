@@ -26,7 +26,7 @@ from newroot.oci import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 _ID_BYTES = 32
@@ -57,6 +57,11 @@ class Claim:
     @property
     def run_root(self) -> str:
         return self._storage.run_root
+
+    def is_left_over(self) -> bool:
+        """Whether a holder that is dead has left something to clear up."""
+        directory = self._storage.run_directory(self.id)
+        return any(os.path.exists(f"{directory}/{name}") for name in ("state.json", "visited"))
 
     def write_state(self, **changes: Any) -> None:
         """Say what belongs to the container, before it is made: sweep() goes by it."""
@@ -194,17 +199,10 @@ class ContainerStorage:
             return None
         return Claim(self, container_id, fd)
 
-    def claim_again(self, container_id: str, name: str | None) -> Claim | None:
-        """The claim of a container that is there and does not run; None while somebody has it.
-
-        Its files stay, whatever becomes of the start.
-        """
-        claim = self.hold(container_id)
-        if claim is None:
-            return None
+    def begin_again(self, claim: Claim, name: str | None) -> None:
+        """*claim* is that of a container that is there: its files stay, whatever becomes of it."""
         claim.stays = True
         claim.write_state(name=name, remove=False, owner=os.getpid())
-        return claim
 
     def _locked(self, container_id: str) -> int:
         """Make the run directory and lock it, though a sweep may come in between."""
@@ -323,17 +321,31 @@ class ContainerStorage:
         """It is about to begin: how it ended last is no longer how it ended."""
         _unlink(f"{self.directory(container_id)}/exit.json")
 
-    def write(self, container_id: str, document: str, value: dict[str, Any]) -> None:
+    def write(
+        self, container_id: str, document: str, value: dict[str, Any], *, new: bool = True
+    ) -> None:
         """Write a container's document: whole, or not at all, and for good.
 
         A container that goes at its end does not wait for the disk, nor does ``config.json``, which
-        the next start draws anew.
+        the next start draws anew.  With *new* the container itself may be.
         """
         directory = self.directory(container_id)
         lasting = document != "config.json" and self.state(container_id).get("remove") is not True
         _write_beside(f"{directory}/{document}", json.dumps(value), lasting=lasting)
-        if lasting and document == "record.json":
+        if lasting and new and document == "record.json":
             _fsync_directory(f"{self.root}/containers")
+
+    def change_record(
+        self, container_id: str, change: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> None:
+        """Replace a container's record by what *change* makes of it, one change at a time."""
+        fd = os.open(self.directory(container_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            before = self.record(container_id)
+            self.write(container_id, "record.json", change(before), new=not before)
+        finally:
+            os.close(fd)
 
     def is_running(self, container_id: str) -> bool:
         """Whether somebody holds the container."""
@@ -381,7 +393,7 @@ class ContainerStorage:
         if old == new:
             raise AlreadyExists(f"container {container_id[:12]} has the name {new} already")
         self._take_name(new, container_id)
-        self.write(container_id, "record.json", {**record, "name": new})
+        self.change_record(container_id, lambda now: {**now, "name": new})
         self._free_name(old, container_id)
         return old or ""
 

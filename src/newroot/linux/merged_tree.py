@@ -42,11 +42,12 @@ class Found:
 class Directory:
     """A directory of the tree: its parts in the layers, topmost first, as descriptors."""
 
-    __slots__ = ("parts", "path")
+    __slots__ = ("hides", "parts", "path")
 
-    def __init__(self, path: bytes, parts: list[int]) -> None:
+    def __init__(self, path: bytes, parts: list[int], *, hides: bool = False) -> None:
         self.path = path
         self.parts = parts
+        self.hides = hides  #: what layers below these may have in its place
 
     def close(self) -> None:
         """Let its descriptors go.  Doing it twice is doing it once."""
@@ -74,38 +75,53 @@ class Directory:
 
     def find(self, name: bytes) -> Found | None:
         """What is called *name* in it."""
+        found = self.look(name)
+        return None if found is None or is_whiteout(found.status) else found
+
+    def enter(self, name: bytes) -> Directory | None:
+        """The directory called *name* in it, the caller's to close; None where there is none."""
+        parts, hides = enter_all(self.parts, name)
+        return Directory(join(self.path, name), parts, hides=hides) if parts else None
+
+    def look(self, name: bytes) -> Found | None:
+        """What is called *name* in it, which may be a whiteout."""
         for part in self.parts:
             try:
                 status = os.stat(name, dir_fd=part, follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            if is_whiteout(status):
-                return None
             return Found(join(self.path, name), part, name, status)
         return None
 
-    def enter(self, name: bytes) -> Directory | None:
-        """The directory called *name* in it, the caller's to close; None where there is none."""
-        parts: list[int] = []
-        try:
-            for part in self.parts:
-                try:
-                    fd = os.open(name, _DIRECTORY, dir_fd=part)
-                except FileNotFoundError:
-                    continue
-                except OSError as error:
-                    # A file, a link or a whiteout hides what is below it, and is no directory.
-                    if error.errno in (errno.ENOTDIR, errno.ELOOP):
-                        break
-                    raise
-                parts.append(fd)
-                if is_opaque(fd):
+
+def enter_all(parts: Sequence[int], name: bytes) -> tuple[list[int], bool]:
+    """The directories called *name* that show together, and whether they hide what is below.
+
+    *parts* are the directories that hold them, topmost first.  The caller closes what it gets.
+    """
+    found: list[int] = []
+    hides = False
+    try:
+        for part in parts:
+            try:
+                fd = os.open(name, _DIRECTORY, dir_fd=part)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                # A file, a link or a whiteout hides what is below it, and is no directory.
+                if error.errno in (errno.ENOTDIR, errno.ELOOP):
+                    hides = True
                     break
-        except BaseException:
-            for fd in parts:
-                os.close(fd)
-            raise
-        return Directory(join(self.path, name), parts) if parts else None
+                raise
+            found.append(fd)
+            if is_opaque(fd):
+                hides = True
+                break
+    except BaseException:
+        for fd in found:
+            os.close(fd)
+        raise
+    return found, hides
 
 
 def open_root(layers: Sequence[str]) -> Directory:

@@ -310,10 +310,11 @@ class Launcher:
         self._control, theirs = _socket.socketpair(_socket.AF_UNIX, _PACKET, 0)
         owner = os.pidfd_open(os.getpid())
         program = _sealed_copy(binary_path())
-        numbers = [_high(theirs.fileno()), _high(owner)]
+        # All three: another thread may have freed 3 and 4 just before the program was opened.
+        numbers = [_high(theirs.fileno()), _high(owner), _high(program)]
         try:
             self.pid = os.posix_spawn(
-                f"/proc/self/fd/{program}",
+                f"/proc/self/fd/{numbers[2]}",
                 ["newroot-init", "detached"] if detached else ["newroot-init"],
                 {},
                 file_actions=[

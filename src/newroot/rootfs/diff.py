@@ -1,4 +1,4 @@
-"""What a container has changed: its upper, compared with the layers that it stands on.
+"""What a container has changed: its uppers, compared with the layers that they stand on.
 
 The laws are Docker's (moby/go-archive, changes.go): a file is changed when its mode, owner, device,
 size, time or extended attributes are not those it had; a directory when it itself is, or something
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 
-from newroot.linux.merged_tree import Directory, Found, is_opaque, is_whiteout, join, open_root
+from newroot.linux.merged_tree import Directory, Found, is_whiteout, names, open_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,14 +43,16 @@ class Change:
         return self.found.path
 
 
-def changes(upper: str, lower: Sequence[str], *, made: Collection[bytes] = ()) -> Iterator[Change]:
-    """The changes of *upper* against *lower* (topmost first), parents before what is in them.
+def changes(
+    uppers: Sequence[str], lower: Sequence[str], *, made: Collection[bytes] = ()
+) -> Iterator[Change]:
+    """The changes of *uppers* against *lower* (topmost first), parents before what is in them.
 
     *made* are paths of mount points: what stands in the upper for a mount alone, empty and with no
     like below, is no change.  Each change is good until the next.  Raises OSError.
     """
     comparison = _Comparison(frozenset(made))
-    new, old = open_root([upper]), open_root(lower)
+    new, old = open_root(uppers), open_root(lower)
     try:
         yield from comparison.run(new, old)
     finally:
@@ -101,13 +103,11 @@ class _Comparison:
             self._levels.clear()
 
     def _one(self, level: _Level, name: bytes) -> Iterator[Change]:
-        part = level.new.parts[0]
-        try:
-            status = os.stat(name, dir_fd=part, follow_symlinks=False)
-        except FileNotFoundError:
+        now = level.new.look(name)
+        if now is None:
             return
         was = None if level.old is None else level.old.find(name)
-        now = Found(join(level.new.path, name), part, name, status)
+        status = now.status
         if is_whiteout(status):
             if was is not None:
                 yield from self._told(Change(DELETED, was))
@@ -128,7 +128,7 @@ class _Comparison:
         old = None
         if level.old is not None and was is not None and was.is_dir:
             old = level.old.enter(now.name)
-        hides = old is not None and (level.full or is_opaque(new.parts[0]))
+        hides = old is not None and (level.full or new.hides)
         change = Change(kind, now, opaque=hides and not level.full)
         if change.opaque and was is not None:
             change.anew = not attributes(was).keys() <= attributes(now).keys()
@@ -144,7 +144,7 @@ class _Comparison:
             raise
         self._levels.append(_Level(new, old, pending, full=hides or level.full))
         if hides and old is not None:
-            there = set(_names(new))
+            there = _names(new)
             for gone in old.list():
                 if gone.name not in there:
                     yield from self._told(Change(DELETED, gone, opaque=True))
@@ -201,8 +201,8 @@ def attributes(found: Found) -> dict[str, bytes]:
         return {}  # gone meanwhile, or a file system without any
 
 
-def _names(directory: Directory) -> list[bytes]:
-    return [os.fsencode(name) for name in os.listdir(directory.parts[0])]
+def _names(directory: Directory) -> set[bytes]:
+    return {name for part in directory.parts for name in names(part)}
 
 
 def _dup(directory: Directory) -> list[int]:

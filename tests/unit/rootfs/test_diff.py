@@ -48,7 +48,7 @@ def whiteout(path: Path) -> None:
 
 
 def diff(upper: Path, *lower: Path, **options) -> list[str]:
-    found = listed(changes(str(upper), [str(path) for path in lower], **options))
+    found = listed(changes([str(upper)], [str(path) for path in lower], **options))
     return [f"{kind} /{os.fsdecode(path)}" for kind, path in found]
 
 
@@ -154,7 +154,7 @@ def test_leaving_half_way_leaves_no_descriptor(lower: Path, upper: Path):
     for name in ("a/b/c", "d"):
         (upper / name).mkdir(parents=True)
     before = os.listdir("/proc/self/fd")
-    found = changes(str(upper), [str(lower)])
+    found = changes([str(upper)], [str(lower)])
     next(found)
     next(found)
     found.close()

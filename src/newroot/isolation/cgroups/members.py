@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _SIGKILL = 9
 #: Between two looks at a file that tells nobody of its changes (cgroup v1 has only such).
 _PAUSE_S = 0.001
+_LOOK_AGAIN_S = 0.05
 
 
 def walk(top: str) -> Iterator[str]:
@@ -70,10 +71,13 @@ def is_populated(directory: str) -> bool:
     return events.get("populated", 0) == 1
 
 
-def wait_event(directory: str, key: str, value: int, timeout_s: float) -> bool:
+def wait_event(
+    directory: str, key: str, value: int, timeout_s: float, *, or_empty: bool = False
+) -> bool:
     """Wait until cgroup.events of the cgroup v2 at *directory* says ``key value``.
 
-    True when it does, and when the cgroup is gone; False after *timeout_s*.
+    True when it does, and when the cgroup is gone; with *or_empty* also when no process is in it.
+    False after *timeout_s*.
     """
     try:
         file = os.open(f"{directory}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
@@ -91,12 +95,14 @@ def wait_event(directory: str, key: str, value: int, timeout_s: float) -> bool:
                 if error.errno == errno.ENODEV:
                     return True
                 raise
-            if files.keyed_numbers(text).get(key) == value:
+            numbers = files.keyed_numbers(text)
+            if numbers.get(key) == value or (or_empty and numbers.get("populated") == 0):
                 return True
             left = deadline - monotonic()
             if left <= 0:
                 return False
-            poll.poll(left * 1000)
+            # The removal of a cgroup wakes nobody who waits for a word of it.
+            poll.poll(min(left, _LOOK_AGAIN_S) * 1000)
     finally:
         os.close(file)
 
@@ -183,7 +189,8 @@ def _signal(pidfd: int, number: int) -> None:
 def freeze_unified(directory: str, *, frozen: bool, timeout_s: float) -> bool:
     """Freeze or thaw the cgroup v2 at *directory*; False when it did not settle in time."""
     files.write(f"{directory}/cgroup.freeze", "1" if frozen else "0")
-    return wait_event(directory, "frozen", int(frozen), timeout_s)
+    # One without processes never says that it is frozen: cgroup-v2.rst.
+    return wait_event(directory, "frozen", int(frozen), timeout_s, or_empty=frozen)
 
 
 def freeze_v1(directory: str, *, timeout_s: float) -> bool:
