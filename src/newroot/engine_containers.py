@@ -150,7 +150,8 @@ class ContainerVerbs:
     def exec_foreground(self, name: str, asked: Asked, *, interactive: bool) -> int:
         """The same on this process's own streams; return Docker's exit code for it."""
         from newroot.container.exec import exec_in
-        from newroot.container.foreground import attend, inherited
+        from newroot.container.foreground import attend
+        from newroot.container.stdio import inherited
         from newroot.record import replace
 
         container_id = self._find(name)

@@ -6,6 +6,8 @@ what only a look at the host can tell.
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,12 +73,20 @@ def environment(process: dict[str, Any], rootfs: str) -> list[str]:
     """
     found = {word.partition("=")[0]: word for word in process.get("env") or ()}
     if not found.get("HOME", "HOME=").partition("=")[2]:
-        from newroot.isolation.users import home_of
-        from newroot.linux.merged import MergedView
-
         uid = int((process.get("user") or {}).get("uid", 0))
-        found["HOME"] = f"HOME={home_of(uid, MergedView((rootfs,)).read)}"
+        found["HOME"] = f"HOME={_home(uid, rootfs)}"
     return list(found.values())
+
+
+def _home(uid: int, rootfs: str) -> str:
+    from newroot.isolation.users import home_of
+    from newroot.linux.paths import read_in_root
+
+    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return home_of(uid, lambda path: read_in_root(root, path))
+    finally:
+        os.close(root)
 
 
 def make_resource_group(config: Config, container_id: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import os
 
 from newroot.container import attach, last_act
 from newroot.container.pipes import DEVNULL, PIPE, open_stdio
-from newroot.container.start import Stdio
+from newroot.container.stdio import Stdio
 from newroot.isolation import rootless
 from newroot.plan import keep as k
 from newroot.plan.launcher import Launcher

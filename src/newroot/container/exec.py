@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from newroot.container.process import Process
-    from newroot.container.start import Stdio
+    from newroot.container.stdio import Stdio
     from newroot.container.storage import ContainerStorage
     from newroot.isolation.users import User
     from newroot.plan.launcher import Launcher

@@ -10,7 +10,7 @@ import _signal
 import os
 import select
 
-from newroot.container.start import Stdio
+from newroot.container.stdio import inherited
 from newroot.linux import constants as k
 
 TYPE_CHECKING = False
@@ -51,19 +51,6 @@ def run_foreground(
             on_times(list(zip(words, process.times_ns, strict=True)), process.args)
 
     return attend(process, interactive=settings.interactive, on_start=on_start)
-
-
-def inherited(*, terminal: bool, interactive: bool) -> tuple[Stdio, tuple[int, int]]:
-    """Our own streams for a container, or none of them when it gets a terminal; its size."""
-    if terminal:
-        from newroot.container.terminal import window_size
-
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        return Stdio(fds=(null, null, null), theirs=(null,)), window_size(0)
-    if interactive:
-        return Stdio(fds=(0, 1, 2)), (0, 0)
-    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    return Stdio(fds=(null, 1, 2), theirs=(null,)), (0, 0)
 
 
 def attend(process: Process, *, interactive: bool, on_start: Callable[[], None]) -> int:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from newroot.container.bundle import Bundle, Circumstances
-    from newroot.container.start import Stdio
+    from newroot.container.stdio import Stdio
     from newroot.isolation.cgroups.cgroup import Cgroup
     from newroot.isolation.user_namespace import Spaces
     from newroot.plan.launcher import Launch
@@ -166,6 +166,14 @@ class Making:
         self.remove()
         if self.parent is not None:
             self._run_poststop()
+
+    def foresee_end(self) -> None:
+        """Load what ``remove()`` will need, while somebody else is at work."""
+        from newroot.container import oci_delete  # noqa: F401
+        from newroot.linux import trees  # noqa: F401
+
+        if self.cgroup is not None:
+            from newroot.isolation.cgroups import members, removal  # noqa: F401
 
     def remove(self) -> None:
         """Take away the cgroup and the files of a container whose process is dead."""

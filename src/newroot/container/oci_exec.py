@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from newroot.container.start import Stdio
+    from newroot.container.stdio import Stdio
     from newroot.plan.launcher import Launcher
 
 _BEFORE = (s.SetOomScore, s.SetRlimit, s.SetLabel)

@@ -1,19 +1,20 @@
 """``newroot-oci run`` in the foreground: a container that ends with its caller, and is attended.
 
-Nothing need be waited for here, so the command runs as soon as all is made.
+Nothing need be waited for here, so the command runs as soon as all is made.  What is needed only
+once newroot-init is at work is imported then: it works on another processor.
 """
 
 from __future__ import annotations
 
-from newroot.container.foreground import attend, inherited
 from newroot.container.oci_create import Making, write_pid
-from newroot.container.process import Cleanup, Process
+from newroot.container.stdio import inherited
 from newroot.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from newroot.container.bundle import Bundle
     from newroot.container.oci_create import Wishes
+    from newroot.container.process import Process
     from newroot.plan.launcher import Ended
 
 
@@ -32,6 +33,10 @@ def run(root: str, container_id: str, bundle: Bundle, wishes: Wishes, *, keep: b
         except BaseException:
             making.undo()
             raise
+        from newroot.container.foreground import attend
+        from newroot.container.process import Cleanup, Process
+
+        making.foresee_end()
 
         def release(ended: Ended | None) -> None:
             if not keep or ended is None:
@@ -67,6 +72,7 @@ def _attend_ready(process: Process, making: Making, wishes: Wishes) -> int:
     """Attend a container that may say that it is ready, which is passed on meanwhile."""
     import _thread
 
+    from newroot.container.foreground import attend
     from newroot.container.notify_socket import NotifySocket
 
     with NotifySocket(making.container, str(wishes.notify_socket)) as socket:

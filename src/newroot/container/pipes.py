@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from newroot.container.start import Stdio
+from newroot.container.stdio import Stdio
 from newroot.errors import UsageError
 
 TYPE_CHECKING = False

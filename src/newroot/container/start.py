@@ -27,12 +27,13 @@ from newroot.rootfs.root import Root
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import IO, Any
+    from typing import Any
 
     from newroot.container.devices import Found
     from newroot.container.mounts import Sourced
     from newroot.container.settings import Settings
     from newroot.container.source import Source
+    from newroot.container.stdio import Stdio
     from newroot.container.storage import Claim, ContainerStorage
     from newroot.isolation.cgroups.cgroup import Cgroup
     from newroot.isolation.cgroups.detect import CgroupHost
@@ -85,24 +86,6 @@ def _renamed(step: Any, old: str, new: str) -> Any:
         return tuple(map(change, value)) if isinstance(value, tuple) else value
 
     return replace(step, **{name: change(getattr(step, name)) for name in step._fields})
-
-
-@record
-class Stdio:
-    """What a container's standard streams are, and what of them is ours to close or use."""
-
-    fds: tuple[int, int, int]
-    pipes: dict[str, IO[bytes]] = {}  # noqa: RUF012  # ours, by name; made anew for each start
-    theirs: tuple[int, ...] = ()  #: to be closed here once they are handed over
-
-    def close_pipes(self) -> None:
-        for pipe in self.pipes.values():
-            pipe.close()
-
-    def close(self) -> None:
-        """Nothing is started with them."""
-        self.close_pipes()
-        _close(self.theirs)
 
 
 @record
@@ -269,7 +252,7 @@ class Starter:
             stdio.close_pipes()
             raise
         finally:
-            _close(stdio.theirs)
+            stdio.close_theirs()
             if spaces is not None:
                 spaces.close()
         _close(sourced.holds)

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 
 def _exec(parsed: Parsed, context: OciContext) -> int:
-    from newroot.container.foreground import attend, inherited
+    from newroot.container.foreground import attend
     from newroot.container.oci_exec import execute
     from newroot.container.oci_state import load
+    from newroot.container.stdio import inherited
     from newroot.plan.launcher import Launcher
 
     container = load(context.root, parsed.positionals[0])

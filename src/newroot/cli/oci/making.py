@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from newroot.cli.oci.verbs import OciContext
     from newroot.container.bundle import Bundle
     from newroot.container.oci_create import Wishes
-    from newroot.container.start import Stdio
+    from newroot.container.stdio import Stdio
 
 BUNDLE = Flag(
     name="bundle", short="b", metavar="DIR", help="The bundle's directory, by default this one"
@@ -87,7 +87,7 @@ def check_terminal(terminal: bool, *, detach: bool, socket: str | None) -> None:
 
 def detached_stdio(terminal: bool) -> Stdio:
     """Our own streams for a container that is left alone; with a terminal it gets that."""
-    from newroot.container.start import Stdio
+    from newroot.container.stdio import Stdio
 
     if not terminal:
         return Stdio(fds=(0, 1, 2))
