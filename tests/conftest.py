@@ -6,6 +6,9 @@ import os
 
 from hypothesis import settings
 
+# What a test does not say it does not get: a bridge would be the host's.
+os.environ.setdefault("NEWROOT_NETWORK", "none")
+
 pytest_plugins = ["newroot.testing.plugin"]
 
 # No deadline: the machines that run this are shared.  In CI the same examples each time, so that

@@ -24,6 +24,7 @@ from newroot.engine_copy import CopyVerbs
 from newroot.engine_images import ImageVerbs
 from newroot.engine_look import LookVerbs
 from newroot.engine_manage import ManageVerbs
+from newroot.engine_networks import NetworkVerbs
 from newroot.engine_volumes import VolumeVerbs
 from newroot.errors import UsageError
 from newroot.images.store import ImageStore
@@ -47,7 +48,14 @@ _engines: set[_weakref.ref[Engine]] = set()
 
 
 class Engine(
-    ContainerVerbs, BranchVerbs, CopyVerbs, ImageVerbs, LookVerbs, ManageVerbs, VolumeVerbs
+    ContainerVerbs,
+    BranchVerbs,
+    CopyVerbs,
+    ImageVerbs,
+    LookVerbs,
+    ManageVerbs,
+    NetworkVerbs,
+    VolumeVerbs,
 ):
     """Runs containers.  A context manager; may be used from several threads at once.
 

@@ -61,7 +61,7 @@ LAYOUTS: dict[str, tuple[list[str], struct.Struct]] = {
     "struct keep": (
         [
             *("magic", "flags", "clone_flags", "policy", "most_restarts"),
-            *("log_files", "restarts", "log_bytes", "delay_ms", "reserved", "id"),
+            *("log_files", "restarts", "log_bytes", "delay_ms", "own", "id"),
         ],
         keep.KEEP,
     ),

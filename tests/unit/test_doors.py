@@ -28,8 +28,9 @@ DOORS: dict[str, set[str]] = {
     "isolation": {"plan"},
     "rootfs": {"plan"},
     "oci": {"linux"},
+    "network": {"plan", "oci", "linux"},
     "images": {"linux", "oci", "version"},
-    "container": {"rootfs", "isolation", "plan", "oci", "linux"},
+    "container": {"rootfs", "isolation", "network", "plan", "oci", "linux"},
     "observe": {"linux"},
     "engine": {
         "images",
@@ -42,7 +43,9 @@ DOORS: dict[str, set[str]] = {
         "engine_look",
         "engine_manage",
         "engine_volumes",
+        "engine_networks",
     },
+    "engine_networks": {"container", "network"},  # networks, and who is on them
     "engine_async": {"container"},  # the engine's other half: asyncio in poll's place
     "engine_branches": {"container"},  # forks and snapshots
     "engine_containers": {"container"},  # detached ones, over their whole life
@@ -71,7 +74,10 @@ HOT_ROOMS = (
     "container",
     "oci",
     "rootfs",
+    "network",
 )
+#: A process of its own: nobody waits for its start.
+APART = ("network/responder.py",)
 HOT_FILES = ("cli/main.py", "cli/run.py", "cli/start.py")
 HEAVY = frozenset(
     {
@@ -148,7 +154,7 @@ def _hot_files() -> list[Path]:
     return [
         file
         for file in _files()
-        if _room(_module(file)) in HOT_ROOMS
+        if (_room(_module(file)) in HOT_ROOMS and str(file.relative_to(PACKAGE)) not in APART)
         or str(file.relative_to(PACKAGE)) in HOT_FILES
         or file.parent.name == "oci"
     ]

@@ -6,6 +6,7 @@ On the road of every start: nothing is imported here that a plain start does not
 from __future__ import annotations
 
 from newroot.cli.flags import Flag, Positional, Verb
+from newroot.cli.network_flags import NETWORK_FLAGS
 from newroot.cli.verbs import VERBS
 from newroot.errors import UsageError
 
@@ -54,6 +55,8 @@ def container_of(parsed: Parsed) -> tuple[Settings, str | None, str | None]:
 
     image, rootfs, command = _source(parsed)
     words = {word: value for word, value in parsed.flags.items() if word not in _NOT_SETTINGS}
+    if not words.get("network"):
+        words["network"] = [_usual_network()]
     settings = read_settings(words, command)
     if settings.switch == "chroot":
         _warn_of_chroot()
@@ -108,6 +111,19 @@ def _source(parsed: Parsed) -> tuple[str | None, str | None, tuple[str, ...]]:
             hint="newroot run IMAGE [COMMAND…], or --rootfs DIR in the image's place",
         )
     return parsed.positionals[0], None, parsed.positionals[1:]
+
+
+def _usual_network() -> str:
+    import os
+
+    from newroot.network.usual import usual_network
+
+    kind, warning = usual_network(os.environ)
+    if warning is not None:
+        import sys
+
+        print(f"newroot: warning: {warning}", file=sys.stderr)
+    return kind
 
 
 def _warn_of_chroot() -> None:
@@ -206,8 +222,7 @@ CONTAINER_FLAGS = (
     Flag(name="device", metavar="HOST[:DST][:rwm]", repeat=True, completes="file", group=_FILES,
          help="Give the container a device of the host"),
 
-    Flag(name="network", metavar="MODE", choices=("none", "host"), group=_ISOLATION,
-         help="What network it sees"),
+    *NETWORK_FLAGS,
     Flag(name="hostname", short="h", metavar="NAME", group=_ISOLATION,
          help="The host name that it sees"),
     Flag(name="pid", metavar="MODE", choices=_NAMESPACE, group=_ISOLATION,

@@ -44,6 +44,7 @@ class Situation:
     in_user_namespace: bool = False  #: the caller is: its overlays keep their marks otherwise
     single_id: bool = False  #: one that has no other ids to be had
     fake_ids: bool = False  #: calls that want others do nothing: isolation/fake_ids.py
+    network: bool = False  #: its network namespace is there, and is the plan's own descriptor 0
     awaits_start: bool = False  #: be created only: steps.AwaitStart
 
 
@@ -61,7 +62,7 @@ def compile(config: dict[str, Any], root: Root, situation: Situation) -> s.Plan:
             pointer="/linux/namespaces",
         )
     steps = (
-        *namespaces.born_in(spaces, privileged=situation.privileged),
+        *_born(spaces, situation),
         *_map_ids(linux, spaces),
         s.NewSession(why="no terminal of the caller's is within reach: TIOCSTI, ioctl_tty(2)"),
         *namespaces.cgroup_steps(spaces, situation.cgroup_procs),
@@ -72,7 +73,7 @@ def compile(config: dict[str, Any], root: Root, situation: Situation) -> s.Plan:
         *_devices(config, situation),
         *_terminal(process, situation),
         *_seal_dev(config),
-        *_network(linux, spaces),
+        *_network(linux, spaces, situation),
         *_hooks(config, "prestart", "createRuntime", "createContainer"),
         *_protect(linux),
         *_system(config, linux, spaces),
@@ -256,10 +257,23 @@ def _system(
     return tuple(steps)
 
 
-def _network(linux: dict[str, Any], spaces: dict[str, str | None]) -> tuple[s.Step, ...]:
+def _born(spaces: dict[str, str | None], situation: Situation) -> tuple[s.Step, ...]:
+    if not situation.network:
+        return namespaces.born_in(spaces, privileged=situation.privileged)
+    others = {kind: path for kind, path in spaces.items() if kind != "network"}
+    why = "it was wired before, and outlives a restart"
+    return (
+        *namespaces.born_in(others, privileged=situation.privileged),
+        s.JoinProcess(namespaces=("net",), fd=0, why=why),
+    )
+
+
+def _network(
+    linux: dict[str, Any], spaces: dict[str, str | None], situation: Situation
+) -> tuple[s.Step, ...]:
     """Before the hooks and the sysctls, for both may be about what is there then."""
     steps: list[s.Step] = []
-    if spaces.get("network", "") is None:
+    if spaces.get("network", "") is None and not situation.network:
         steps.append(s.LinkUp(interface="lo", why="localhost works, and nothing else is reachable"))
     if linux.get("netDevices"):
         from newroot.isolation.netdevices import interface_steps

@@ -133,6 +133,8 @@ def _process(
     }
 
 
+_UNPRIVILEGED_PORTS = {"net.ipv4.ip_unprivileged_port_start": "0"}
+
 _NAMESPACES = (
     ("pid", "pid"),
     ("ipc", "ipc"),
@@ -153,11 +155,21 @@ def _linux(settings: Settings, devices: Found) -> dict[str, Any]:
         "namespaces": _namespaces(settings),
         "resources": resources(settings, devices),
         "devices": list(devices.nodes),
-        "sysctl": dict(settings.sysctls),
+        "sysctl": _sysctls(settings),
         "maskedPaths": _protected(settings, defaults.MASKED_PATHS) + list(settings.masked),
         "readonlyPaths": _protected(settings, defaults.READONLY_PATHS),
     }
     return {key: value for key, value in found.items() if value or key == "namespaces"}
+
+
+def _sysctls(settings: Settings) -> dict[str, str]:
+    """Docker's for a network of its own: daemon/oci_linux.go, WithSysctls."""
+    asked = dict(settings.sysctls)
+    if settings.network in ("none", "host") or settings.network.startswith("container:"):
+        return asked  # nothing to bind to, or somebody else's
+    if settings.userns == "private":  # the range would have to be mapped
+        return {**_UNPRIVILEGED_PORTS, **asked}
+    return {**_UNPRIVILEGED_PORTS, "net.ipv4.ping_group_range": "0 2147483647", **asked}
 
 
 def _protected(settings: Settings, paths: tuple[str, ...]) -> list[str]:

@@ -38,7 +38,12 @@ def delete(
     """
     record = storage.record(container_id)
     claim = storage.hold(container_id) or _take(storage, container_id, force=force)
-    claim.write_state(name=record.get("name"), remove=True)
+    networks = storage.state(container_id).get("networks")
+    claim.write_state(name=record.get("name"), remove=True, networks=networks)
+    if networks is not None:  # a monitor ended with the container, and nobody came since
+        from newroot.container.networking import release
+
+        release(storage, container_id, networks)
     claim.release(remove=True)
     collect_below(storage, record)
     if with_volumes:

@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
 
-    from newroot.container.process import Process, Request
+    from newroot.container.process import Process
     from newroot.container.settings import Settings
     from newroot.container.source import Source
     from newroot.container.start import Starter
@@ -152,6 +152,7 @@ def start_detached(
     # Its owner is not this process for long.
     claim.write_state(detached=True, remove=settings.remove)
     launcher = Launcher(detached=True)
+    process: Process | None = None
     try:
         process = starter.start(
             settings,
@@ -171,6 +172,8 @@ def start_detached(
         os.close(claim.fd)
         return visit
     finally:
+        if process is not None and process.wiring is not None:
+            process.wiring.close()
         launcher.close()
 
 
@@ -198,13 +201,14 @@ def _hand_over(
     try:
         monitor = k.keep(
             launcher,
-            _keeping(settings, request, claim, before),
+            _keeping(settings, process, claim, before),
             request.plan,
             directory=directory,
             run_directory=claim.fd,
             listener=listener.fileno(),
             events=events,
             streams=_ends(process),
+            own=_own(process),
         )
         rootless.note(claim.run_root, monitor)
         return visit
@@ -218,6 +222,12 @@ def _hand_over(
         listener.close()
 
 
+def _own(process: Process) -> tuple[int, ...]:
+    """The plan's own descriptors: its network, which it finds again when it begins anew."""
+    fd = process.wiring.fd if process.wiring is not None else -1
+    return (fd,) if fd >= 0 else ()
+
+
 def _ends(process: Process) -> list[int]:
     """Our ends of its streams, in the order that ``keep()`` wants."""
     if process.terminal_fd is not None:
@@ -226,14 +236,17 @@ def _ends(process: Process) -> list[int]:
     return [pipe.fileno() for pipe in pipes if pipe is not None]
 
 
-def _keeping(settings: Settings, request: Request, claim: Claim, before: Before) -> k.Keeping:
+def _keeping(settings: Settings, process: Process, claim: Claim, before: Before) -> k.Keeping:
+    request, wiring = process.request, process.wiring
+    assert request is not None
     flags = k.KEEP_PLAIN if settings.log_driver == "plain" else 0
     if settings.terminal:
         flags |= k.KEEP_TERMINAL
     elif settings.interactive:
         flags |= k.KEEP_STDIN
     act = last_act.command(claim)
-    if act and settings.remove:
+    # Its ports could be another's at once, which their rules must not hinder.
+    if act and (settings.remove or (wiring is not None and wiring.is_to_be_cleared)):
         flags |= k.KEEP_LAST_ACT
     if settings.userns == "private":  # its ids are given anew at each start, by us
         flags |= k.KEEP_AGAIN_BY_ACT

@@ -10,6 +10,7 @@ import os
 from newroot.container.cgroup_view import view_of
 from newroot.container.compile import Situation, compile
 from newroot.errors import NotFound
+from newroot.record import replace
 from newroot.rootfs.root import Root
 
 TYPE_CHECKING = False
@@ -76,8 +77,6 @@ def _seccomp(config: dict[str, Any]) -> tuple[bytes, int] | None:
 
 
 def _root(storage: ContainerStorage, container_id: str, config: dict[str, Any]) -> Root:
-    from newroot.container import etc
-
     directory, record = storage.directory(container_id), storage.record(container_id)
     on_disk = os.path.isdir(f"{directory}/upper")
     spaces = [space.get("type") for space in (config.get("linux") or {}).get("namespaces") or ()]
@@ -88,9 +87,26 @@ def _root(storage: ContainerStorage, container_id: str, config: dict[str, Any]) 
         upper=f"{directory}/upper" if on_disk else None,
         work=f"{directory}/work" if on_disk else None,
         scratch=storage.mount_point,
-        files=etc.files(hostname, network_is_host="network" not in spaces),
+        files=_files(storage, container_id, hostname, is_host="network" not in spaces),
         flags=() if (record.get("settings") or {}).get("privileged") else ("nodev",),
     )
+
+
+def _files(
+    storage: ContainerStorage, container_id: str, hostname: str, *, is_host: bool
+) -> tuple[tuple[str, bytes], ...]:
+    """The files in /etc: those of a network as they were noted, for as long as it runs."""
+    from newroot.container import etc
+    from newroot.container.kept_settings import read_settings
+    from newroot.network.leases import read_facts
+
+    noted = read_facts(storage.run_directory(container_id))
+    if noted:
+        return etc.of_network(
+            hostname, str(noted.get("hosts", "")).encode(), str(noted.get("resolv", "")).encode()
+        )
+    settings = read_settings(storage.record(container_id).get("settings") or {})
+    return etc.files(hostname, replace(settings, network="host" if is_host else "none"))
 
 
 def _draw(

@@ -135,7 +135,7 @@ def _volume(known: Known, value: str) -> Test:
 
 
 def _network(known: Known, value: str) -> Test:
-    return lambda container: container.network == value
+    return lambda container: value in container.network.split(",")
 
 
 def _health(known: Known, value: str) -> Test:

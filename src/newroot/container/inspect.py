@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from newroot.container import config as configs
 from newroot.container.defaults import MASKED_PATHS, READONLY_PATHS
+from newroot.container.network_facts import network_settings
 from newroot.container.ports import bindings
 
 TYPE_CHECKING = False
@@ -247,9 +248,5 @@ def _network(settings: Settings, state: Document) -> Document:
         "Bridge": "",
         "SandboxID": "",
         "SandboxKey": f"/proc/{state['pid']}/ns/net" if state.get("pid") else "",
-        "Ports": bindings(state),
-        "Networks": _object(state.get("networks")) or {settings.network: {}},
-        "IPAddress": "",
-        "Gateway": "",
-        "MacAddress": "",
+        **network_settings(_object(state.get("network")), bindings(state), settings.network),
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from newroot.container.settings import Device, Mount, Settings
 from newroot.container.source import Source
 from newroot.errors import StateError
+from newroot.network.asked import Attachment, Networking, Port
 from newroot.record import fields_of
 
 TYPE_CHECKING = False
@@ -22,10 +23,13 @@ _NESTED: dict[str, type[Any]] = {"mounts": Mount, "devices": Device}
 
 def settings_document(settings: Settings) -> dict[str, Any]:
     """What ``read_settings`` makes the same settings of."""
-    return {
-        name: [vars(each) for each in value] if name in _NESTED else value
-        for name, value in vars(settings).items()
-    }
+    return {name: _document(value) for name, value in vars(settings).items()}
+
+
+def _document(value: Any) -> Any:
+    if isinstance(value, (Mount, Device, Networking, Attachment, Port)):
+        return {name: _document(each) for name, each in vars(value).items()}
+    return [_document(each) for each in value] if isinstance(value, tuple) else value
 
 
 def source_document(source: Source) -> dict[str, Any]:
@@ -35,11 +39,24 @@ def source_document(source: Source) -> dict[str, Any]:
 
 def read_settings(document: dict[str, Any]) -> Settings:
     """Raises StateError for what is no settings."""
-    nested = {
+    nested: dict[str, Any] = {
         name: tuple(_read(kind, each) for each in _list(document.get(name)))
         for name, kind in _NESTED.items()
     }
+    network = document.get("networking")
+    if network is not None:
+        nested["networking"] = _read_networking(network)
     return _read(Settings, {**document, **nested})
+
+
+def _read_networking(document: Any) -> Any:
+    if not isinstance(document, dict):
+        raise StateError("a container's record is damaged: no networking in it")
+    nested = {
+        name: tuple(_read(kind, each) for each in _list(document.get(name)))
+        for name, kind in (("attachments", Attachment), ("ports", Port))
+    }
+    return _read(Networking, {**document, **nested})
 
 
 def read_source(document: dict[str, Any]) -> Source:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from newroot.errors import BugError
 from newroot.plan import steps as s
 
 TYPE_CHECKING = False
@@ -85,9 +86,10 @@ class Parent:
 
     def _move_interfaces(self, step: s.MoveInterfaces, report: Report, launch: Launch) -> None:
         from newroot.isolation.netdevices import move_interfaces
-        from newroot.linux.pidfds import take_descriptor
 
-        move_interfaces(step, launch.pid, take_descriptor(launch.pidfd, report.error))
+        if report.fd is None:
+            raise BugError("newroot-init has shown no socket of the container's network")
+        move_interfaces(step, launch.pid, report.fd)
 
     def _send_listener(self, report: Report, launch: Launch) -> None:
         from newroot.container.seccomp_listener import send_listener

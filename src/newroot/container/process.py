@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from newroot.container.exchange import Exchange
     from newroot.container.parent import Parent
     from newroot.errors import StepError
+    from newroot.network.wiring import Wiring
     from newroot.plan.launcher import Ended, Launch, Report
     from newroot.plan.steps import Plan
 
@@ -98,6 +99,7 @@ class Process:
         ends_as_one: bool = False,
         request: Request | None = None,
         parent: Parent | None = None,
+        wiring: Wiring | None = None,
     ) -> None:
         self._launch = launch
         self._ends_as_one = ends_as_one  # it has a pid namespace of its own
@@ -119,6 +121,7 @@ class Process:
         self.on_end: Callable[[Process], object] | None = None  #: for its engine
         self.args = args
         self.request = request
+        self.wiring = wiring  # for a monitor to keep
         self.stdin: IO[bytes] | None = pipes.get("stdin")
         self.stdout: IO[bytes] | None = pipes.get("stdout")
         self.stderr: IO[bytes] | None = pipes.get("stderr")

@@ -101,4 +101,13 @@ _CONVERT: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "ulimits": ("ulimit", _pairs("=")),
     "ulimit": ("ulimit", _pairs("=")),
     "cwd": ("workdir", _text),
+    "network": ("network", _list),
+    "publish": ("publish", _list),
+    "ports": ("publish", _list),
+    "expose": ("expose", _list),
+    "dns": ("dns", _list),
+    "dns_search": ("dns_search", _list),
+    "dns_option": ("dns_option", _list),
+    "add_host": ("add_host", _pairs(":")),
+    "network_alias": ("network_alias", _list),
 }

@@ -6,6 +6,7 @@ Written before the container starts, so that whatever is found later can be name
 from __future__ import annotations
 
 from newroot.container.config import DEFAULT_SECCOMP
+from newroot.container.network_facts import network_names
 from newroot.container.ports import in_words, published
 from newroot.oci import json
 from newroot.record import record as _record
@@ -178,7 +179,7 @@ def container(
         labels=_labels(_object(source.get("image")), document.get("labels")),
         image=_digest(source.get("key")),
         mounts=_mounts(settings),
-        network=str(settings.get("network") or "none"),
+        network=network_names(settings),
         ports=in_words(published(state)) if "ports" in state else "",
         health=health if isinstance(health, str) else None,
     )

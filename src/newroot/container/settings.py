@@ -9,6 +9,7 @@ is wanted and nothing about how: names of users, volumes and profiles are not ye
 from __future__ import annotations
 
 from newroot.errors import UsageError
+from newroot.network.asked import Networking
 from newroot.record import record
 
 TYPE_CHECKING = False
@@ -89,7 +90,10 @@ class Settings:
     volumes_from: tuple[tuple[str, str], ...] = ()  #: (container, ``ro``, ``rw`` or nothing)
     devices: tuple[Device, ...] = ()
 
-    network: Literal["none", "host"] = "none"  #: none: only its own loopback
+    network: str = "none"
+    """``none``: only its own loopback; ``host``; ``bridge``: those of *networking*, or the default
+    one; ``container:NAME``: that one's; ``pasta``; ``cni:NAME``."""
+    networking: Networking = Networking()  # a record
     pid: Namespace = "private"
     ipc: Namespace = "private"
     uts: Namespace = "private"
@@ -135,6 +139,7 @@ def check(settings: Settings) -> Settings:
                 f"conflicting settings: {what} and {field}=host",
                 hint="it would change the host's; leave one of the two out",
             )
+    _check_network(settings)
     if settings.userns == "private":
         _check_user_namespace(settings)
     return settings
@@ -162,6 +167,20 @@ def check_source(image: str | None, rootfs: str | None) -> None:
         raise UsageError("no image and no root directory given", hint="give IMAGE or --rootfs DIR")
     if image is not None and rootfs is not None:
         raise UsageError(f"conflicting settings: the image {image} and the root directory {rootfs}")
+
+
+def _check_network(settings: Settings) -> None:
+    asked = settings.networking
+    if settings.network in ("none", "host") or settings.network.startswith("container:"):
+        for said, what in (
+            (asked.ports or asked.publish_all, "published ports"),
+            (asked.attachments, "an address or a name on a network"),
+        ):
+            if said and settings.network != "host":  # there every port is the host's anyway
+                raise UsageError(
+                    f"conflicting settings: {what} and network={settings.network}",
+                    hint="say which network: --network bridge, or the name of one",
+                )
 
 
 def _check_targets(mounts: tuple[Mount, ...]) -> None:

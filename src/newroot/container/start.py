@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from newroot.isolation.cgroups.detect import CgroupHost
     from newroot.isolation.id_ranges import IdRange
     from newroot.isolation.user_namespace import Spaces
+    from newroot.network.wiring import Wiring
     from newroot.plan.launcher import Ended, Launch, Launcher
     from newroot.rootfs.mount_ids import IdMaps
     from newroot.rootfs.volumes import VolumeStore
@@ -100,6 +101,8 @@ class Parts:
     terminal_size: tuple[int, int] = (0, 0)
     ids: IdRange | None = None  #: of its user namespace
     id_maps: dict[IdMaps, str] = {}  # noqa: RUF012  # a user namespace for each; never changed
+    wiring: Wiring | None = None  #: of its network
+    is_wired: bool = False  #: its network namespace is made before it
 
 
 class Starter:
@@ -139,6 +142,7 @@ class Starter:
             sourced=mounts.find_sources(settings, source, self._volumes, make=False),
             devices=find_devices(settings),
             upper=(f"{directory}/upper", f"{directory}/work") if on_disk else None,
+            is_wired=_is_wired(settings),
             **_explained_ids(settings),
         )
         return self._draw(container_id, settings, source, parts).plan
@@ -198,6 +202,9 @@ class Starter:
             cgroup = self._cgroup(resources, claim, whole=launcher is not None)
             if cgroup is not None:
                 undo.append(cgroup.remove)
+            wiring = self._wire(settings, source, claim, undo)
+            if wiring is not None and ids is None:
+                wiring.make(launcher or self._launcher())
             upper = claim.make_upper() if claim and _upper_is_on_disk(settings, source) else None
             parts = Parts(
                 args=args,
@@ -208,6 +215,8 @@ class Starter:
                 terminal_size=terminal_size,
                 ids=ids,
                 id_maps=spaces.paths if spaces is not None else {},
+                wiring=wiring,
+                is_wired=wiring is not None and ids is None,
             )
             blueprint = self._blueprint(container_id, settings, source, parts)
             last = blueprint.command_for(container_id, args)
@@ -218,6 +227,9 @@ class Starter:
 
                 write_config(self._storage, claim, blueprint, last, whole=False)
             held = (*sourced.holds, *((claim.fd,) if claim else ()))
+            own: tuple[int, ...] = ()
+            if wiring is not None:
+                held, own = (*held, *wiring.held), (wiring.fd,) if ids is None else ()
             request = Request(
                 plan=blueprint.bytes_for(container_id, last), clone_flags=blueprint.clone_flags
             )
@@ -234,6 +246,7 @@ class Starter:
                     held=held,
                     times=times,
                     kept=launcher is not None,
+                    before=lambda pid: self._wire_born(wiring, launcher, pid),
                 )
                 plan = lambda: inside  # noqa: E731
             else:
@@ -242,6 +255,7 @@ class Starter:
                     request,
                     stdio.fds,
                     held=held,
+                    own=own,
                     times=times,
                     more=more,
                     kept=launcher is not None,
@@ -258,6 +272,8 @@ class Starter:
         _close(sourced.holds)
         if ids is not None:
             os.close(ids.fd)
+        if wiring is not None and launcher is None:
+            wiring.close()
         return Process(
             launch,
             plan,
@@ -266,12 +282,34 @@ class Starter:
             stdio.pipes,
             ends_as_one=settings.pid == "private",
             request=request,
+            wiring=wiring if launcher is not None else None,
         )
 
-    def _launch(self, own: Launcher | None, request: Request, *stdio: Any, **more: Any) -> Launch:
+    def _wire(
+        self,
+        settings: Settings,
+        source: Source,
+        claim: Claim | None,
+        undo: list[Callable[[], object]],
+    ) -> Wiring | None:
+        if claim is None or not _is_wired(settings):
+            return None
+        from newroot.container.networking import prepare
+
+        hostname = _hostname(settings, claim.id)
+        return prepare(self._storage, settings, source, claim, hostname, undo)
+
+    def _wire_born(self, wiring: Wiring | None, launcher: Launcher | None, pid: int) -> None:
+        """Wire a namespace that belongs to the container's own user namespace."""
+        if wiring is not None:
+            wiring.enter(launcher or self._launcher(), pid)
+
+    def _launch(
+        self, single: Launcher | None, request: Request, *stdio: Any, **more: Any
+    ) -> Launch:
         wanted = request.plan, request.clone_flags, *stdio
-        if own is not None:
-            return own.launch(*wanted, **more)
+        if single is not None:
+            return single.launch(*wanted, **more)
         launcher = self._launcher()
         try:
             return launcher.launch(*wanted, **more)
@@ -304,7 +342,7 @@ class Starter:
     ) -> Claim | None:
         """An entry on disk, where there will be something to find or to clean up."""
         on_disk = _upper_is_on_disk(settings, source)
-        if settings.remove and not on_disk and not resources:
+        if settings.remove and not on_disk and not resources and not _is_wired(settings):
             if settings.name is None:
                 return None
         return self._storage.claim(
@@ -353,7 +391,7 @@ class Starter:
         parts: Parts,
     ) -> Blueprint:
         key = (source.key, id(settings), parts.terminal_size, *_stamps(settings, source))
-        if parts.ids is not None:  # its ids are its own
+        if parts.ids is not None or parts.wiring is not None:  # its ids, its addresses are its own
             return self._draw(container_id, settings, source, parts)
         known = self._blueprints.get(key)
         if known is not None and not parts.sourced.anonymous:
@@ -372,9 +410,7 @@ class Starter:
         parts: Parts,
     ) -> Blueprint:
         upper, cgroup = parts.upper, parts.cgroup
-        hostname = settings.hostname or (
-            container_id[:_SHORT] if settings.uts == "private" else os.uname().nodename
-        )
+        hostname = _hostname(settings, container_id)
         scratch = self._storage.mount_point
         taken = {mount.target for mount in settings.mounts}
         config = configs.make_config(
@@ -398,7 +434,7 @@ class Starter:
             upper=upper[0] if upper else None,
             work=upper[1] if upper else None,
             scratch=scratch,
-            files=etc.files(hostname, network_is_host=settings.network == "host"),
+            files=etc.files(hostname, settings, parts.wiring),
             # Nothing of a throw-away upper needs to reach the disk: overlayfs.rst, Volatile mount.
             overlay_options=("volatile",) if upper and settings.remove else (),
             flags=() if settings.privileged else ("nodev",),
@@ -417,6 +453,7 @@ class Starter:
             in_user_namespace=self._inner,
             single_id=self._single_id,
             fake_ids=fake_ids,
+            network=parts.is_wired,
         )
         plan = compile(config, root, situation)
         first = plan.steps[0]
@@ -461,6 +498,10 @@ class Starter:
                 if settings.pid == "host":
                     cgroup.kill()
                 cgroup.remove()
+            if claim is not None and "networks" in claim.state:
+                from newroot.container.networking import release as release_network
+
+                release_network(self._storage, claim.id, claim.state["networks"])
             if claim is not None:
                 remove = (settings.remove or ended is None) and not claim.stays
                 if ended is not None:
@@ -477,6 +518,16 @@ class Starter:
             release=release,
             started=claim.write_pid if claim is not None else None,
         )
+
+
+def _is_wired(settings: Settings) -> bool:
+    return settings.network not in ("none", "host")
+
+
+def _hostname(settings: Settings, container_id: str) -> str:
+    return settings.hostname or (
+        container_id[:_SHORT] if settings.uts == "private" else os.uname().nodename
+    )
 
 
 def _none() -> int:

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 _ID_BYTES = 32
 _FEW = 8  #: of many ids that begin alike, as many are named
+#: The files of a run directory.
+_OF_A_RUN = (
+    "state.json", "state.json.new", "pid", "pid.new", "attach", "visited",
+    "network.json", "network.json.new",
+)  # fmt: skip
 _ENDING_S = 2.0  # longer than a launcher takes to end, unless a process is stuck in the kernel
 
 
@@ -270,11 +275,14 @@ class ContainerStorage:
 
     def known(self) -> list[str]:
         """All that have files or run: a throw-away one with its upper in memory has no files."""
+        return sorted({*self.ids(), *self.running_ids()})
+
+    def running_ids(self) -> list[str]:
+        """Whose run directory is there: what runs, and what somebody's death has left."""
         try:
-            running = os.listdir(self.run_root)
+            return [name for name in os.listdir(self.run_root) if len(name) == 2 * _ID_BYTES]
         except FileNotFoundError:
-            running = []
-        return sorted({*self.ids(), *running})
+            return []
 
     def resolve(self, name_or_prefix: str) -> str:
         """The id that a name, an id, or the unambiguous beginning of one means."""
@@ -304,14 +312,28 @@ class ContainerStorage:
     def state(self, container_id: str) -> dict[str, Any]:
         """What runs now; empty when it does not run.
 
-        ``pid`` and ``startTicks`` are among it once the first process is there.
+        ``pid`` and ``startTicks`` are among it once the first process is there, ``network`` and
+        ``ports`` when it is on one that was wired: container/network_facts.py.
         """
         directory = self.run_directory(container_id)
-        return {**_read(f"{directory}/state.json"), **_read_pid(f"{directory}/pid")}
+        found = {**_read(f"{directory}/state.json"), **_read_pid(f"{directory}/pid")}
+        if "networks" in found:  # its wiring was begun
+            from newroot.container.network_facts import ports_of
+
+            found["network"] = _read(f"{directory}/network.json")
+            found["ports"] = ports_of(found["network"])
+        return found
 
     def config(self, container_id: str) -> dict[str, Any]:
         """Its config.json, as its last start had it; empty before the first."""
         return _read(f"{self.directory(container_id)}/config.json")
+
+    def note_networks(self, container_id: str, *, add: str) -> None:
+        """Say that a container that runs is on one more network; whoever calls is the only one."""
+        path = f"{self.run_directory(container_id)}/state.json"
+        state = _read(path)
+        names = [*state.get("networks", ()), add]
+        _write_beside(path, json.dumps({**state, "networks": list(dict.fromkeys(names))}))
 
     def exit(self, container_id: str) -> dict[str, Any]:
         """How it ended last; empty when it has not."""
@@ -405,7 +427,7 @@ class ContainerStorage:
     def end_run(self, container_id: str) -> None:
         """Remove the run directory; its lock is still held."""
         path = self.run_directory(container_id)
-        for name in ("state.json", "state.json.new", "pid", "pid.new", "attach", "visited"):
+        for name in _OF_A_RUN:
             _unlink(f"{path}/{name}")
         try:
             os.rmdir(path)
@@ -446,11 +468,7 @@ class ContainerStorage:
 
     def abandoned(self) -> Iterator[Claim]:
         """The entries whose holder is dead, each locked while it is looked at."""
-        try:
-            ids = os.listdir(self.run_root)
-        except FileNotFoundError:
-            return
-        for container_id in ids:
+        for container_id in self.running_ids():
             fd = self._try_lock(container_id)
             if fd is None and self._owner_is_dead(container_id):
                 fd = self._lock_soon(container_id)

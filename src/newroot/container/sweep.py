@@ -32,6 +32,10 @@ def sweep(storage: ContainerStorage, volumes: VolumeStore | None = None) -> int:
 def finish(storage: ContainerStorage, claim: Claim, volumes: VolumeStore | None) -> None:
     """Clear away what a container has left that has ended; *claim* is no longer the caller's."""
     kills = _end_cgroup(claim)
+    if claim.state.get("networks") is not None:
+        from newroot.container.networking import release
+
+        release(storage, claim.id, claim.state["networks"])
     # One that cannot be read is somebody's all the same.
     has_record = os.path.exists(f"{claim.directory}/record.json")
     # Who died before he had said what he wanted has not begun with it.

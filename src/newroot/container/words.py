@@ -138,10 +138,6 @@ _ONE: dict[str, tuple[str, Callable[[Any], Any]]] = {
         _each("container.volumes_from", "parse_volumes_from"),
     ),
     "device": ("devices", _each("container.privileges", "parse_device")),
-    "network": (
-        "network",
-        _choice("network", ("none", "host"), hint="none or host; there are no others yet"),
-    ),
     "pid": ("pid", _choice("pid namespace", _HOST_OR_PRIVATE)),
     "ipc": ("ipc", _choice("ipc namespace", _HOST_OR_PRIVATE)),
     "uts": ("uts", _choice("uts namespace", _HOST_OR_PRIVATE)),
@@ -159,6 +155,33 @@ _ONE: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 
 # --- several words together ----------------------------------------------------------------------
+
+
+def _networking(
+    network: Any, ip: Any, ip6: Any, mac: Any, aliases: Any, publish: Any, every: Any,
+    expose: Any, dns: Any, search: Any, options: Any, hosts: Any, host_env: object,
+) -> dict[str, Any]:  # fmt: skip
+    others = (ip, ip6, mac, aliases, publish, every, expose, dns, search, options, hosts)
+    kind = network if isinstance(network, str) else network[0] if len(network) == 1 else ""
+    if kind in ("none", "host", "bridge") and not any(others):
+        return {"network": kind}  # most starts
+    from newroot.network.options import read_networking
+
+    said, networking = read_networking(
+        network,
+        ip=ip or None,
+        ip6=ip6 or None,
+        mac=mac or None,
+        aliases=aliases,
+        publish=publish,
+        publish_all=bool(every),
+        expose=expose,
+        dns=dns,
+        dns_search=search,
+        dns_options=options,
+        hosts=hosts,
+    )
+    return {"networking": networking, **({"network": said} if said is not None else {})}
 
 
 def _mounts(volumes: Any, mounts: Any, tmpfs: Any, host_env: object) -> dict[str, Any]:
@@ -223,6 +246,23 @@ def _labels(files: Any, labels: Any, host_env: object) -> dict[str, Any]:
 
 
 _GROUPS: tuple[tuple[tuple[str, ...], Callable[..., dict[str, Any]]], ...] = (
+    (
+        (
+            "network",
+            "ip",
+            "ip6",
+            "mac_address",
+            "network_alias",
+            "publish",
+            "publish_all",
+            "expose",
+            "dns",
+            "dns_search",
+            "dns_option",
+            "add_host",
+        ),
+        _networking,
+    ),
     (("volume", "mount", "tmpfs"), _mounts),
     (("env_file", "env"), _environment),
     (("security_opt",), _security),

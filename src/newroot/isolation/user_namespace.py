@@ -67,23 +67,31 @@ def launch_in(
     stdio: Sequence[int],
     *,
     own: Sequence[int] = (),
+    before: Callable[[int], object] | None = None,
     **more: Any,
 ) -> tuple[Launch, s.Plan]:
     """Launch a *plan* that makes or joins a user namespace; return also the part of it that
     reports come from now.
 
-    *own* and *more* are for ``Launcher.launch()``.  Raises StepError when a step of the part
-    outside failed, SyscallError when the parent's part did; nothing is left then.
+    *before* is told its process, in its namespaces, before its first step.  *own* and *more* are
+    for ``Launcher.launch()``.  Raises StepError when a step of the part outside failed,
+    SyscallError when the parent's part did; nothing is left then.
     """
     from newroot.linux import capabilities
     from newroot.plan.divide import divide
 
     divided = divide(plan, capabilities.mask(capabilities.held()), len(own))
-    return _launch_divided(launcher, divided, stdio, own, **more), divided.inside
+    launch = _launch_divided(launcher, divided, stdio, own, before, **more)
+    return launch, divided.inside
 
 
 def _launch_divided(
-    launcher: Launcher, divided: Divided, stdio: Sequence[int], own: Sequence[int], **more: Any
+    launcher: Launcher,
+    divided: Divided,
+    stdio: Sequence[int],
+    own: Sequence[int],
+    before: Callable[[int], object] | None,
+    **more: Any,
 ) -> Launch:
     inside, joined = divided.inside, divided.joined
     there = [while_waiting(launcher, divided.outside, _mounts_of)]
@@ -100,6 +108,8 @@ def _launch_divided(
         launch.read_started(block=True)
         await_waiting(launch, inside)
         _act(launch.pid, divided.parent)
+        if before is not None:
+            before(launch.pid)
         launch.go_on()
     except BaseException:
         launch.end()

@@ -86,11 +86,11 @@ class Rtnetlink:
         found = []
         for data in self._ask(_RTM_GETADDR, _NLM_F_DUMP, body, "list addresses"):
             family, length, flags, scope, of = _ADDRESS.unpack_from(data)
-            attributes = dict(_attributes(data, _ADDRESS.size))
-            if _IFA_FLAGS in attributes:
-                flags = int.from_bytes(attributes[_IFA_FLAGS], "little")
+            said = dict(attributes(data, _ADDRESS.size))
+            if _IFA_FLAGS in said:
+                flags = int.from_bytes(said[_IFA_FLAGS], "little")
             if of == index and scope == 0 and flags & _IFA_F_PERMANENT:
-                kept = tuple((kind, attributes[kind]) for kind in _KEPT if kind in attributes)
+                kept = tuple((kind, said[kind]) for kind in _KEPT if kind in said)
                 found.append(
                     Address(family=family, prefix_length=length, flags=flags, attributes=kept)
                 )
@@ -101,7 +101,7 @@ class Rtnetlink:
 
         It is down there, and without addresses.
         """
-        body = _LINK.pack(0, 0, link.index, 0, 0) + _packed(
+        body = _LINK.pack(0, 0, link.index, 0, 0) + packed(
             (_IFLA_NET_NS_PID, _INT.pack(pid)),
             (_IFLA_IFNAME, os.fsencode(name) + b"\0"),
             (_IFLA_NEW_IFINDEX, _INT.pack(index)),
@@ -117,7 +117,7 @@ class Rtnetlink:
         """Give the interface *index* an address."""
         head = _ADDRESS.pack(address.family, address.prefix_length, 0, 0, index)
         flags = (_IFA_FLAGS, address.flags.to_bytes(4, "little"))
-        body = head + _packed(*address.attributes, flags)
+        body = head + packed(*address.attributes, flags)
         how = _NLM_F_ACK | _NLM_F_CREATE | _NLM_F_EXCL
         self._ask(_RTM_NEWADDR, how, body, "add an address")
 
@@ -148,7 +148,8 @@ def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += size + -size % 4
 
 
-def _attributes(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+def attributes(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+    """The attributes of a message, from *at* on."""
     while at + _ATTRIBUTE.size <= len(data):
         size, kind = _ATTRIBUTE.unpack_from(data, at)
         if size < _ATTRIBUTE.size:
@@ -157,9 +158,10 @@ def _attributes(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
         at += size + -size % 4
 
 
-def _packed(*attributes: tuple[int, bytes]) -> bytes:
+def packed(*pairs: tuple[int, bytes]) -> bytes:
+    """Attributes as they stand in a message."""
     parts = []
-    for kind, data in attributes:
+    for kind, data in pairs:
         size = _ATTRIBUTE.size + len(data)
         parts.append(_ATTRIBUTE.pack(size, kind) + data + b"\0" * (-size % 4))
     return b"".join(parts)
@@ -167,7 +169,7 @@ def _packed(*attributes: tuple[int, bytes]) -> bytes:
 
 def _link(data: bytes) -> Link:
     _, _, index, flags, _ = _LINK.unpack_from(data)
-    name = dict(_attributes(data, _LINK.size)).get(_IFLA_IFNAME, b"").rstrip(b"\0")
+    name = dict(attributes(data, _LINK.size)).get(_IFLA_IFNAME, b"").rstrip(b"\0")
     return Link(
         index=index,
         name=os.fsdecode(name),

@@ -23,11 +23,11 @@ class Watch:
             self.close()
             raise OSError(number, os.strerror(number), directory)
 
-    def wait(self, seconds: float) -> bool:
-        """Wait for a change, at most so long; whether there was one."""
+    def wait(self, seconds: float | None) -> bool:
+        """Wait for a change, at most so long; whether there was one.  None is for ever."""
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
-        if not poll.poll(seconds * 1000):
+        if not poll.poll(None if seconds is None else seconds * 1000):
             return False
         os.read(self._fd, 1 << 16)
         return True

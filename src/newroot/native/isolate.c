@@ -1,5 +1,6 @@
 /* isolate.c: namespaces, and what is said to them once. */
 
+#include "packet.h"
 #include "steps.h"
 
 #include <asm/fcntl.h>
@@ -28,18 +29,23 @@ step_set_namespace (struct run *run, struct step *step)
   return fd < 0 ? fd : (int)attempt (run, __NR_setns, fd, step->x);
 }
 
+static int
+await_parent (struct run *run)
+{
+  char word;
+  long n = attempt (run, __NR_read, run->report, &word, 1);
+  return n < 0 ? (int)n : n == 0 ? -ECANCELED : 0;
+}
+
 /* Python does its part (maps ids, runs hooks, takes *fd* by pidfd_getfd(2)) and then sends
  * one byte.  By write and read alone: a filter may be loaded that somebody is to be asked by,
  * and nobody is there before Python has taken it. */
 int
 ask_parent (struct run *run, int fd)
 {
-  char word;
   struct report report = { .kind = REPORT_WAITING, .index = run->index, .error = fd };
   long n = attempt (run, __NR_write, run->report, &report, sizeof report);
-  if (n >= 0)
-    n = attempt (run, __NR_read, run->report, &word, 1);
-  return n < 0 ? (int)n : n == 0 ? -ECANCELED : 0;
+  return n < 0 ? (int)n : await_parent (run);
 }
 
 int
@@ -61,7 +67,11 @@ step_move_interfaces (struct run *run, struct step *step)
   (void)step;
   int fd CLEANUP_FD
       = (int)attempt (run, __NR_socket, AF_NETLINK_, SOCK_RAW_ | O_CLOEXEC, NETLINK_ROUTE);
-  return fd < 0 ? fd : ask_parent (run, fd);
+  if (fd < 0)
+    return fd;
+  struct report report = { .kind = REPORT_WAITING, .index = run->index };
+  long sent = note (run, __NR_sendmsg, send_packet (run->report, &report, sizeof report, &fd, 1));
+  return sent < 0 ? (int)sent : await_parent (run);
 }
 
 /* Who is not dumpable has an id map that only root may write, and the caller, who is to

@@ -416,9 +416,9 @@ release_held (int socket)
   char word[8];
   int fds[FD_MAX];
   size_t count;
-  receive_packet (socket, word, sizeof word, fds, FD_MAX, &count, 0);
-  for (size_t i = 0; i < count; i++)
-    close_fd (&fds[i]);
+  while (receive_packet (socket, word, sizeof word, fds, FD_MAX, &count, 0) > 0)
+    for (size_t i = 0; i < count; i++)
+      close_fd (&fds[i]);
 }
 
 /* From here on this place is the one's who was born, if any was.  It does nothing before it

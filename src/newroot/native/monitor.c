@@ -50,6 +50,7 @@ static struct
   struct borne born;
   int alive;
   int plan, run_directory, log_directory, listener, events, act;
+  int own[MOST_OWN];    /* the plan's own descriptors */
   int report;           /* of a restart, until its command runs */
   int sources[SOURCES]; /* -1: drained, or the log's alone */
   int input;            /* the terminal, or the command's 0; -1: closed */
@@ -316,7 +317,8 @@ begin_again (bear_function *again)
 {
   /* In the order of a request's descriptors; -1 is the null device, which our own 0 is. */
   int theirs[3] = { -1, -1, -1 }, reports[2] = { -1, -1 }, statuses[2] = { -1, -1 };
-  struct request request = { .magic = REQUEST_MAGIC, .clone_flags = self.keep.clone_flags };
+  struct request request
+      = { .magic = REQUEST_MAGIC, .clone_flags = self.keep.clone_flags, .own = self.keep.own };
   long done = make_streams (theirs);
   if (done >= 0)
     done = sys (__NR_socketpair, 1 /* AF_UNIX */, 5 /* SOCK_SEQPACKET */ | O_CLOEXEC, 0, reports);
@@ -324,10 +326,11 @@ begin_again (bear_function *again)
     done = sys (__NR_socketpair, 1, 5 | O_CLOEXEC, 0, statuses);
   if (done >= 0)
     {
-      int fds[FD_FIXED] = { self.plan, reports[1], statuses[1], 0, 0, 0 };
+      int fds[FD_FIXED + MOST_OWN] = { self.plan, reports[1], statuses[1], 0, 0, 0 };
       for (int i = 0; i < 3; i++)
         if (theirs[i] >= 0)
           fds[FD_STDIN + i] = theirs[i];
+      memcpy (fds + FD_FIXED, self.own, sizeof self.own);
       ignore_broken_pipes (0);
       done = again (&request, fds, &self.born);
       ignore_broken_pipes (1);
@@ -495,13 +498,19 @@ say_the_end (void)
       send_packet (self.clients[i].fd, &end, sizeof end, NULL, 0);
 }
 
+static size_t
+count_streams (const struct keep *keep)
+{
+  return keep->flags & KEEP_TERMINAL ? 1 : keep->flags & KEEP_STDIN ? 3 : 2;
+}
+
 int
 keep_is_sound (const struct keep *keep, long size, size_t count)
 {
-  if (size != sizeof *keep || keep->magic != KEEP_MAGIC || keep->policy > RESTART_ALWAYS)
+  if (size != sizeof *keep || keep->magic != KEEP_MAGIC || keep->policy > RESTART_ALWAYS
+      || keep->own > MOST_OWN)
     return 0;
-  size_t streams = keep->flags & KEEP_TERMINAL ? 1 : keep->flags & KEEP_STDIN ? 3 : 2;
-  return count == KEEP_FIXED + streams;
+  return count == KEEP_FIXED + count_streams (keep) + keep->own;
 }
 
 static void
@@ -517,6 +526,7 @@ begin (const struct keep *keep, const int *fds, struct borne born)
   self.delay_ms = keep->delay_ms;
   self.events = fds[KEEP_EVENTS];
   self.act = fds[KEEP_ACT];
+  memcpy (self.own, streams + count_streams (keep), keep->own * sizeof *self.own);
   self.plan = fds[KEEP_PLAN];
   self.log_directory = fds[KEEP_DIRECTORY];
   self.run_directory = fds[KEEP_RUN_DIRECTORY];

@@ -186,7 +186,7 @@ struct status
 
 /* Python -> launcher, once: keep the container that you have as its monitor, when I am gone
  * too.  With it come the fixed descriptors, then the terminal; or the reading ends of the
- * command's 1 and 2, then the writing end of its 0 if that is kept. */
+ * command's 1 and 2, then the writing end of its 0 if that is kept; then the plan's own. */
 #define KEEP_MAGIC 0x7065656bu
 enum
 {
@@ -221,7 +221,7 @@ struct keep
   uint32_t policy, most_restarts; /* on failure: 0 is no end of them */
   uint32_t log_files, restarts;   /* 0: no log; how often it began anew already */
   uint64_t log_bytes;             /* in one file; 0: no limit */
-  uint32_t delay_ms, reserved;    /* that it had before it began anew last */
+  uint32_t delay_ms, own;         /* that it had before it began anew last; see above */
   char id[64];                    /* the container's */
 };
 

@@ -56,14 +56,15 @@ def keep(
     listener: int,
     events: int,
     streams: Sequence[int],
+    own: Sequence[int] = (),
 ) -> int:
     """Hand the container over; return the monitor's process id.
 
     *directory* is where the log and exit.json go, *run_directory* where the process id is noted,
     *events* where what happens is (linux/journal.py), *listener* a listening SOCK_SEQPACKET socket;
     *streams* are the terminal, or the reading ends of the command's output and errors and, with
-    KEEP_STDIN, the writing end of its input.  All are still the caller's too.  Raises SyscallError
-    when newroot-init is gone, and the container with it.
+    KEEP_STDIN, the writing end of its input; *own* are the plan's own.  All are still the caller's
+    too.  Raises SyscallError when newroot-init is gone, and the container with it.
     """
     packet = KEEP.pack(
         KEEP_MAGIC,
@@ -75,13 +76,13 @@ def keep(
         keeping.restarts,
         keeping.log_bytes,
         keeping.delay_ms,
-        0,
+        len(own),
         keeping.id.encode(),
     )
     words = b"".join(os.fsencode(word) + b"\0" for word in keeping.act)
     with _memory(plan) as kept, _memory(words) as act:
         fds = (kept.fileno(), directory, run_directory, listener, events, act.fileno())
-        return launcher.keep(packet, (*fds, *streams))
+        return launcher.keep(packet, (*fds, *streams, *own))
 
 
 def _memory(data: bytes) -> FileIO:

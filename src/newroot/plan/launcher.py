@@ -29,6 +29,7 @@ STATUS = Struct("=IiiiQQQ")  #: struct status
 STATUS_STARTED, STATUS_ENDED, STATUS_REFUSED = 1, 2, 3
 MOST_PASSED = 244  #: FD_MAX - FD_FIXED
 MOST_OWN = 8
+_MOST_BESIDE = 250  # FD_MAX: as many descriptors go with one packet
 
 _CLD_EXITED = 1  # siginfo_t.si_code, sigaction(2)
 _PACKET = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
@@ -366,7 +367,8 @@ class Launcher:
             if held:
                 # The launcher never reads its end.  So these descriptors wait in its queue, open,
                 # until it closes the socket, which is when the container has ended.
-                status.sendmsg([b"held"], _rights(held))
+                for at in range(0, len(held), _MOST_BESIDE):
+                    status.sendmsg([b"held"], _rights(held[at : at + _MOST_BESIDE]))
             flags = (
                 (WANT_TIMES if times else 0)
                 | (WANT_NEXT if more else 0)

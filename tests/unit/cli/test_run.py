@@ -38,6 +38,8 @@ ASKED = {
     *("pull", "platform", "quiet q", "tls-verify"),  # where a missing image comes from
     *("detach d", "cidfile", "label l", "label-file", "restart", "stop-timeout"),
     *("log-driver", "log-opt"),
+    *("publish p", "publish-all P", "expose", "ip", "ip6", "mac-address", "network-alias"),
+    *("dns", "dns-search", "dns-option", "add-host"),
     "upper",  # ours: where what is written goes
     "fake-chown",  # ours: for a single id
 }
@@ -57,6 +59,8 @@ EXPECTED = {
     *("newroot", "newroot.errors", "newroot.record", "newroot.cli", "newroot.container"),
     *("newroot.cli.flags", "newroot.cli.main", "newroot.cli.run", "newroot.cli.verbs"),
     *("newroot.linux", "newroot.linux.user_namespaces"),
+    *("newroot.cli.network_flags", "newroot.network", "newroot.network.asked"),
+    *("newroot.network.usual", "newroot.network.programs"),
     *("newroot.container.places", "newroot.container.settings", "newroot.container.words"),
 }
 BY_FLAGS = {
@@ -92,12 +96,18 @@ def test_every_flag_is_a_setting_or_the_run_s_own() -> None:
         "name": "n1", "hostname": "h", "entrypoint": "e",
         "upper": "memory", "label": ["a=b"], "label_file": ["/dev/null"], "restart": "always",
         "fake_chown": "true", "stop_timeout": "3", "log_driver": "none", "log_opt": ["max-file=2"],
+        "publish": ["80"], "expose": ["80"], "ip": "10.0.0.2", "ip6": "fd00::2",
+        "mac_address": "02:42:00:00:00:01", "dns": ["10.0.0.1"], "dns_search": ["."],
+        "dns_option": ["ndots:1"], "add_host": ["a:10.0.0.1"],
     }  # fmt: skip
     for flag in RUN.flags:
         if flag.word in _NOT_SETTINGS:
             continue
         value = values.get(flag.word, "private" if flag.metavar else True)
-        assert isinstance(read_settings({flag.word: value}), Settings)
+        words = {flag.word: value}
+        if flag.word in ("publish", "publish_all", "network_alias"):
+            words |= {"network": ["shop"], "network_alias": ["a"]}
+        assert isinstance(read_settings(words), Settings)
 
 
 def test_docker_s_everyday_line() -> None:
