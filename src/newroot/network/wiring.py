@@ -96,7 +96,7 @@ class Networks:
         """
         facts = read_facts(f"{self.run_root}/{container_id}")
         if isinstance(facts.get("helper"), dict):
-            from newroot.network.helpers import end_helper
+            from newroot.network.pasta import end_helper
 
             end_helper(facts["helper"])
         for name in names:
@@ -310,7 +310,7 @@ class Wiring:
 
     def _help(self, netns: str, userns: str | None) -> None:
         """Have pasta pass on what goes in and out."""
-        from newroot.network.helpers import start_pasta
+        from newroot.network.pasta import start_pasta
 
         ports = wanted_ports(self._asked, self._who.exposed)
         self._helper = start_pasta(netns, self._asked, ports, userns, self._forwards_dns)
