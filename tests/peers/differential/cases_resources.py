@@ -136,3 +136,29 @@ limited(
         f"throttle{way}{what}Device": BLOCK for way in ("Read", "Write") for what in ("Bps", "IOPS")
     },
 )
+# What this host has of a controller says what a limit comes to; without it both refuse.
+limited("block-io-weight", file("blkio", "bfq.weight"), blockIO={"weight": 500})
+for name, resources, words in (
+    ("block-io-leaf-weight", {"blockIO": {"leafWeight": 500}}, "leaf_weight"),
+    (
+        "block-io-weight-of-no-device",
+        {"blockIO": {"weightDevice": [{"major": 1, "minor": 0, "weight": 10}]}},
+        "weight_device",
+    ),
+    ("network-class", {"network": {"classID": 1_048_577}}, "net_cls"),
+    ("network-priority", {"network": {"priorities": [{"name": "lo", "priority": 5}]}}, "net_prio"),
+    ("rdma", {"rdma": {"mlx5_1": {"hcaHandles": 3}}}, "rdma"),
+    ("rdma-of-nothing", {"rdma": {"mlx5_1": {}}}, "rdma"),
+    ("cpu-realtime", {"cpu": {"realtimeRuntime": 1000, "realtimePeriod": 100_000}}, "rt_runtime"),
+    ("huge-pages-of-no-size", {"hugepageLimits": [{"pageSize": "3MB", "limit": 1}]}, "3MB"),
+):
+    case(f"resources-{name}", linux(resources=resources), refused=words)
+limited("memory-checked-before", MEMORY, memory={"limit": 64 * M, "checkBeforeUpdate": True})
+limited("memory-kernel-is-ignored", MEMORY, memory={"limit": 64 * M, "kernel": 32 * M})
+limited("memory-hierarchy", MEMORY, memory={"useHierarchy": True})
+case(
+    "resources-cpu-burst-above-quota",
+    linux(resources={"cpu": {"quota": 50_000, "period": 100_000, "burst": 60_000}}),
+    peer=None,
+    refused="burst",
+)
