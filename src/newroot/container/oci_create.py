@@ -48,6 +48,7 @@ class Wishes:
     no_pivot: bool = False
     new_keyring: bool = True
     pid_file: str | None = None
+    pidfd_socket: str | None = None
     console_socket: str | None = None
     passed: tuple[int, ...] = ()  #: descriptors that the command gets as 3, 4, …
     terminal_size: tuple[int, int] = (0, 0)
@@ -236,7 +237,7 @@ def _create(making: Making, stdio: Stdio) -> None:
         launch.read_started(block=True)
     answer_until_created(launch, plan, parent, making.wishes.console_socket)
     making.started(launch.pid)
-    write_pid(making.wishes.pid_file, launch.pid)
+    tell_pid(making.wishes, launch.pid)
     launch.go_on()
 
 
@@ -276,6 +277,15 @@ def listen(container: OciContainer) -> Any:
     finally:
         os.close(directory)
     return listener
+
+
+def tell_pid(wishes: Wishes, pid: int) -> None:
+    """Say which process is the container's first: --pid-file, --pidfd-socket."""
+    write_pid(wishes.pid_file, pid)
+    if wishes.pidfd_socket is not None:
+        from newroot.container.console import send_pidfd
+
+        send_pidfd(pid, "standard", wishes.pidfd_socket)
 
 
 def write_pid(path: str | None, pid: int) -> None:

@@ -6,7 +6,7 @@ once newroot-init is at work is imported then: it works on another processor.
 
 from __future__ import annotations
 
-from newroot.container.oci_create import Making, write_pid
+from newroot.container.oci_create import Making, tell_pid
 from newroot.container.stdio import inherited
 from newroot.record import replace
 
@@ -60,7 +60,7 @@ def run(root: str, container_id: str, bundle: Bundle, wishes: Wishes, *, keep: b
         return attend(
             process,
             interactive=True,
-            on_start=lambda: write_pid(wishes.pid_file, process.pid),
+            on_start=lambda: tell_pid(wishes, process.pid),
         )
     finally:
         if making.launcher is not None and not making.launcher.is_gone:
@@ -83,7 +83,7 @@ def _attend_ready(process: Process, making: Making, wishes: Wishes) -> int:
                 socket.pass_on(process.pid, 0)
 
         def on_start() -> None:
-            write_pid(wishes.pid_file, process.pid)
+            tell_pid(wishes, process.pid)
             _thread.start_new_thread(pass_on, ())
 
         try:

@@ -31,20 +31,12 @@ def _delete(parsed: Parsed, context: OciContext) -> int:
 
 
 def _delete_matching(pattern: str, context: OciContext, *, force: bool) -> int:
-    import re
-
     from newroot.cli.oci.log import warn
+    from newroot.cli.oci.matching import matching
     from newroot.container.oci_delete import delete
-    from newroot.container.oci_state import load_all
-    from newroot.errors import UsageError
 
-    try:
-        wanted = re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"not a regular expression: {pattern!r:.80}: {error}") from None
-    for container in load_all(context.root):
-        if wanted.search(container.id):
-            delete(container, force=force, warn=warn)
+    for container in matching(context.root, pattern):
+        delete(container, force=force, warn=warn)
     return 0
 
 

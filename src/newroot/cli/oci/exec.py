@@ -64,6 +64,11 @@ def _started(parsed: Parsed, made: Process, socket: str | None) -> None:
         fd, made.terminal_fd = made.terminal_fd, None
         send_terminal(fd, socket)
     write_pid(parsed.text("pid_file"), made.pid)
+    pidfd_socket = parsed.text("pidfd_socket")
+    if pidfd_socket is not None:
+        from newroot.container.console import send_pidfd
+
+        send_pidfd(made.pid, "setns", pidfd_socket)
 
 
 def _wishes(parsed: Parsed, process: dict[str, Any], size: tuple[int, int]) -> ExecWishes:
@@ -175,6 +180,7 @@ EXEC = Verb(
         ),
         Flag(name="ignore-paused", help="Also in a container that is paused"),
         making.PID_FILE,
+        making.PIDFD_SOCKET,
         Flag(name="detach", short="d", help="Leave it alone once it is started"),
     ),
     positionals=(

@@ -16,8 +16,14 @@ def _kill(parsed: Parsed, context: OciContext) -> int:
     from newroot.container.oci_state import load
 
     untrusted_id, *rest = parsed.positionals
-    container = load(context.root, untrusted_id)
-    kill(container, _signal(rest[0] if rest else "SIGTERM"), everything=parsed.is_set("all"))
+    signal = _signal(rest[0] if rest else "SIGTERM")
+    if parsed.is_set("regex"):
+        from newroot.cli.oci.matching import matching
+
+        for container in matching(context.root, untrusted_id):
+            kill(container, signal, everything=parsed.is_set("all"))
+        return 0
+    kill(load(context.root, untrusted_id), signal, everything=parsed.is_set("all"))
     return 0
 
 
@@ -37,6 +43,9 @@ KILL = Verb(
     name="kill",
     summary=VERBS["kill"][1],
     run=_kill,
-    flags=(Flag(name="all", short="a", help="To all its processes, not only the first"),),
+    flags=(
+        Flag(name="all", short="a", help="To all its processes, not only the first"),
+        Flag(name="regex", short="r", help="ID is a regular expression: to all that match"),
+    ),
     positionals=(Positional(name="ID"), Positional(name="SIGNAL", optional=True)),
 )

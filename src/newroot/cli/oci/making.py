@@ -21,6 +21,9 @@ CONSOLE_SOCKET = Flag(
     name="console-socket", metavar="FILE", help="Hand the terminal's other end to this socket"
 )
 PID_FILE = Flag(name="pid-file", metavar="FILE", help="Write the process id to FILE")
+PIDFD_SOCKET = Flag(
+    name="pidfd-socket", metavar="FILE", help="Hand a descriptor of the process to this socket"
+)
 PRESERVE_FDS = Flag(
     name="preserve-fds", metavar="N", help="Give the command N descriptors of ours, from 3 on"
 )
@@ -29,6 +32,7 @@ FLAGS = (
     Flag(name="config", short="f", metavar="FILE", help="The config, in place of config.json"),
     CONSOLE_SOCKET,
     PID_FILE,
+    PIDFD_SOCKET,
     Flag(name="no-pivot", help="Move the root instead: for a host in an initramfs"),
     Flag(name="no-new-keyring", help="Leave it in our session keyring"),
     PRESERVE_FDS,
@@ -64,6 +68,7 @@ def read(parsed: Parsed, context: OciContext, *, detach: bool) -> tuple[str, Bun
             no_pivot=parsed.is_set("no_pivot"),
             new_keyring=not parsed.is_set("no_new_keyring"),
             pid_file=parsed.text("pid_file"),
+            pidfd_socket=parsed.text("pidfd_socket"),
             console_socket=parsed.text("console_socket"),
             passed=tuple(range(3, 3 + count)),
             terminal_size=(int(size.get("height") or 0), int(size.get("width") or 0)),
