@@ -18,6 +18,7 @@ from newroot.container.settings import Settings, check_source
 from newroot.container.source import Source, directory_source, stamp
 from newroot.container.start import Starter
 from newroot.container.storage import ContainerStorage
+from newroot.engine_boot import BootVerbs
 from newroot.engine_branches import BranchVerbs
 from newroot.engine_containers import ContainerVerbs
 from newroot.engine_copy import CopyVerbs
@@ -49,6 +50,7 @@ _engines: set[_weakref.ref[Engine]] = set()
 
 class Engine(
     ContainerVerbs,
+    BootVerbs,
     BranchVerbs,
     CopyVerbs,
     ImageVerbs,

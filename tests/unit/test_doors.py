@@ -36,6 +36,7 @@ DOORS: dict[str, set[str]] = {
         "images",
         "container",
         "engine_async",
+        "engine_boot",
         "engine_branches",
         "engine_containers",
         "engine_copy",
@@ -47,6 +48,7 @@ DOORS: dict[str, set[str]] = {
     },
     "engine_networks": {"container", "network"},  # networks, and who is on them
     "engine_async": {"container"},  # the engine's other half: asyncio in poll's place
+    "engine_boot": {"container"},  # after a boot
     "engine_branches": {"container"},  # forks and snapshots
     "engine_containers": {"container"},  # detached ones, over their whole life
     "engine_copy": {"container", "engine_between"},  # files go into them and come out

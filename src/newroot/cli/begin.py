@@ -74,6 +74,10 @@ def _check_id_file(path: str | None) -> None:
 
 def _start(parsed: Parsed, context: Context) -> int:
     names = parsed.positionals
+    if parsed.is_set("all_restart"):
+        return _start_all(parsed, context)
+    if not names:
+        raise UsageError("no container given", hint="newroot start CONTAINER, or --all-restart")
     with engine_of(context) as engine:
         if parsed.is_set("attach") or parsed.is_set("interactive"):
             if len(names) != 1:
@@ -87,6 +91,23 @@ def _start(parsed: Parsed, context: Context) -> int:
             print(name)
 
         return each(names, start, debug=context.debug)
+
+
+def _start_all(parsed: Parsed, context: Context) -> int:
+    """What runs after a boot: one that does not start keeps no other from it."""
+    if parsed.positionals or parsed.is_set("attach") or parsed.is_set("interactive"):
+        raise UsageError("--all-restart goes with no container, and with nothing to attach to")
+    codes = [0]
+
+    def say(container_id: str, error: NewrootError | None) -> None:
+        if error is None:
+            print(container_id, flush=True)
+        else:
+            codes.append(explain(error, debug=context.debug))
+
+    with engine_of(context) as engine:
+        engine.start_all_restart(say)
+    return max(codes)
 
 
 def _restart(parsed: Parsed, context: Context) -> int:
@@ -169,12 +190,18 @@ START = Verb(
     flags=(
         Flag(name="attach", short="a", help="Show what it says, until it ends, with its exit code"),
         Flag(name="interactive", short="i", help="The same, and hand on what is typed"),
+        Flag(
+            name="all-restart",
+            help="All that are to run after a boot: restart policy always or unless-stopped",
+        ),
         _DETACH_KEYS,
     ),
-    positionals=CONTAINERS,
+    positionals=(Positional(name="CONTAINER", optional=True, repeat=True, completes="container"),),
     details=(
         "One that was created, or has ended: it goes on with what it wrote into its root. It "
-        "outlives this command."
+        "outlives this command. --all-restart is for the host's start: share/newroot has a unit "
+        "for systemd and a script for other inits. It leaves what has never run, and, of those "
+        "with unless-stopped, what somebody has stopped."
     ),
 )
 

@@ -11,6 +11,7 @@ import fcntl
 import os
 
 from newroot.container import attach
+from newroot.container.at_boot import note_stopped
 from newroot.errors import WrongStatus
 from newroot.linux.processes import send_signal, start_ticks
 
@@ -71,6 +72,7 @@ def kill(storage: ContainerStorage, container_id: str, signal: int) -> None:
             wanted="running",
         )
     if signal in (_SIGKILL, _stopping(storage.record(container_id))[0]):
+        note_stopped(storage, container_id)
         attach.tell(storage, container_id, attach.STOP)
     state = storage.state(container_id)
     pid = state.get("pid")
@@ -94,6 +96,7 @@ def stop(
     if not storage.is_running(container_id):
         return
     wanted, patience = _stopping(storage.record(container_id))
+    note_stopped(storage, container_id)
     _tell_to_stop(storage, container_id)
     first = _open_first(storage.state(container_id))
     if first is not None:
