@@ -102,7 +102,7 @@ def _line(node: Branch, now: float, *, whole: bool) -> str:
     short = node.id if whole else node.id[:12]
     age = f"{human_age(max(now - (node.created or now), 0))} ago"
     if node.kind == "container":
-        called = "" if node.id.startswith(node.name) else f"  {node.name}"
+        called = "" if node.name == node.id[:12] else f"  {node.name}"
         return f"[{short}]{called}  {node.status}"
     tags = ", ".join(f"{container}:{tag}" for container, tag in node.tags)
     made_one = f", {node.merged} in one" if node.merged else ""
