@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from newroot.container.foreground import OnTimes
     from newroot.container.process import Process, Result
     from newroot.container.records import Container
+    from newroot.images.store import LayersAs
     from newroot.plan.steps import Plan
 
 
@@ -64,21 +65,26 @@ class Engine(
     *root* is where images, containers and volumes are kept: by default ``$NEWROOT_ROOT``, else
     /var/lib/newroot, for a user without privileges ``$XDG_DATA_HOME/newroot``.  *run_root* is
     where what runs is noted: by default ``$NEWROOT_RUN_ROOT``, else a place that a reboot empties.
-    Nothing is made before the first start.
+    Nothing is made before the first start.  *layers_as* is how new layers of images are kept,
+    ``"directories"`` or, as root on Linux 6.12, ``"erofs"``; by default ``$NEWROOT_LAYERS``.
 
     Containers belong to the engine: they are killed when it is closed, and when this process
     dies, by whatever death.
     """
 
     def __init__(
-        self, root: str | os.PathLike[str] | None = None, *, run_root: str | None = None
+        self,
+        root: str | os.PathLike[str] | None = None,
+        *,
+        run_root: str | None = None,
+        layers_as: LayersAs | None = None,
     ) -> None:
         uid = os.geteuid()
         self.root = os.path.abspath(root or places.default_root(os.environ, uid))
         self.run_root = os.path.abspath(
             run_root or places.default_run_root(os.environ, uid, self.root)
         )
-        self.images = ImageStore(self.root)
+        self.images = ImageStore(self.root, layers_as=layers_as)
         self.volumes = VolumeStore(self.root)
         self.storage = ContainerStorage(self.root, self.run_root)
         self._starter = Starter(self.storage, self.volumes, self._get_launcher)

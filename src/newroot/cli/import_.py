@@ -6,6 +6,7 @@ import os
 import sys
 
 from newroot.cli.flags import Flag, Positional, Verb
+from newroot.cli.layers_as import LAYERS_FLAG, opened_store
 from newroot.cli.verbs import VERBS
 from newroot.errors import UsageError
 
@@ -18,20 +19,20 @@ if TYPE_CHECKING:
 def _import(parsed: Parsed, context: Context) -> int:
     from newroot.cli.load import standard_input
     from newroot.images.flat import import_tar, source_date_epoch, timestamp
-    from newroot.images.store import ImageStore
 
     file, *rest = parsed.positionals
     name = rest[0] if rest else name_from_file(file)
     source = standard_input("newroot import FILE") if file == "-" else file
     epoch = source_date_epoch(os.environ)
-    image = import_tar(
-        ImageStore(context.root),
-        source,
-        name,
-        changes=parsed.texts("change"),
-        message=parsed.text("message"),
-        created=None if epoch is None else timestamp(epoch),
-    )
+    with opened_store(parsed, context) as store:
+        image = import_tar(
+            store,
+            source,
+            name,
+            changes=parsed.texts("change"),
+            message=parsed.text("message"),
+            created=None if epoch is None else timestamp(epoch),
+        )
     print(image.digest)
     if not rest:
         print(f"newroot: the image is called {name}", file=sys.stderr)
@@ -68,6 +69,7 @@ IMPORT = Verb(
             help="Set something as a Dockerfile would, as 'CMD [\"sh\"]'",
         ),
         Flag(name="message", short="m", metavar="TEXT", help="What the history says of it"),
+        LAYERS_FLAG,
     ),
     positionals=(
         Positional(name="FILE", completes="file"),

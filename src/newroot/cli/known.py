@@ -8,13 +8,16 @@ from __future__ import annotations
 import os
 
 from newroot.errors import NotFound, UsageError
+from newroot.linux.constants import EROFS_SUFFIX
 from newroot.observe.engines import Containers, EngineContainer
 from newroot.observe.overlay import Layer
+from newroot.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from newroot.cli.verbs import Context
     from newroot.container.records import Container
+    from newroot.observe.table import SeenMount
 
 
 def own_containers(context: Context) -> tuple[Container, ...]:
@@ -46,10 +49,35 @@ def known_layers(context: Context) -> dict[str, Layer]:
             if image.reference:
                 own.append(familiar(image.reference))
     layers = {
-        path: Layer(diff_id=f"sha256:{os.path.basename(path)}", images=tuple(images))
+        path: Layer(
+            diff_id=f"sha256:{os.path.basename(path).removesuffix(EROFS_SUFFIX)}",
+            images=tuple(images),
+        )
         for path, images in names.items()
     }
     return {**layers, **{os.path.realpath(path): layer for path, layer in layers.items()}}
+
+
+def with_layer_files(context: Context, seen: tuple[SeenMount, ...]) -> tuple[SeenMount, ...]:
+    """The same mounts, where lower directories that are layers as EROFS are the layers' files.
+
+    They are mounted out of everybody's sight (rootfs/root.py), but for their names.
+    """
+    from newroot.container.storage import ContainerStorage
+
+    mounted = f"{ContainerStorage(context.root, context.run_root).mount_point}/erofs/"
+
+    def file_of(path: str) -> str:
+        if not path.startswith(mounted):
+            return path
+        return f"{context.root}/layers/{path.removeprefix(mounted)}{EROFS_SUFFIX}"
+
+    return tuple(
+        replace(one, overlay=replace(one.overlay, lower=tuple(map(file_of, one.overlay.lower))))
+        if one.overlay is not None
+        else one
+        for one in seen
+    )
 
 
 def find_process(context: Context, word: str) -> int | str:

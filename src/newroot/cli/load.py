@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from newroot.cli.flags import Flag, Verb
+from newroot.cli.layers_as import LAYERS_FLAG, opened_store
 from newroot.cli.verbs import VERBS
 from newroot.errors import UsageError
 
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 def _load(parsed: Parsed, context: Context) -> int:
     from newroot.images.archive import load_archive
     from newroot.images.reference import familiar
-    from newroot.images.store import ImageStore
 
     path = parsed.text("input")
     source = path if path is not None else standard_input("newroot load -i FILE")
-    for image in load_archive(ImageStore(context.root), source):
+    with opened_store(parsed, context) as store:
+        images = load_archive(store, source)
+    for image in images:
         if parsed.is_set("quiet"):
             continue
         if image.reference:
@@ -53,6 +55,7 @@ LOAD = Verb(
             help="Read this tar or layout directory, not standard input",
         ),
         Flag(name="quiet", short="q", help="Do not print what was loaded"),
+        LAYERS_FLAG,
     ),
     details=(
         "Reads what docker save, podman save and skopeo copy write: a docker-archive, an OCI "

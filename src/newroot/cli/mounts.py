@@ -53,11 +53,11 @@ _OVERLAY = ("lowerdir", "datadir", "upperdir=", "workdir=")
 
 
 def _tree(pids: list[int | str], parsed: Parsed, context: Context) -> int:
-    from newroot.cli.known import known_layers
+    from newroot.cli.known import known_layers, with_layer_files
     from newroot.observe.stores import foreign_layers
     from newroot.observe.table import mounts
 
-    seen = mounts(*pids)
+    seen = with_layer_files(context, mounts(*pids))
     lowers = [path for mount in seen if mount.overlay for path in mount.overlay.lower]
     layers = {**foreign_layers(lowers), **known_layers(context)} if lowers else {}
     if parsed.text("format") == "json":

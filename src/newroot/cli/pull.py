@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from newroot.cli.flags import Flag, Parsed, Positional, Verb
+from newroot.cli.layers_as import LAYERS_FLAG, opened_store
 from newroot.cli.verbs import VERBS
 from newroot.errors import NotFound, RegistryError, UsageError
 
@@ -17,17 +18,17 @@ if TYPE_CHECKING:
 def _pull(parsed: Parsed, context: Context) -> int:
     from newroot.cli.transfer import Display
     from newroot.images.registry.pull import pull_image
-    from newroot.images.store import ImageStore
 
-    store, access = ImageStore(context.root), read_access(parsed)
-    for name in parsed.positionals:
-        with Display(name, "Pulling", quiet=parsed.is_set("quiet")) as display:
-            image = pull_image(
-                store, name, platform=parsed.text("platform"), access=access,
-                on_progress=display.on_progress,
-            )  # fmt: skip
-        _warn_of_platform(image, asked=parsed.text("platform") is not None)
-        print(image.digest if parsed.is_set("quiet") else image.reference)
+    access = read_access(parsed)
+    with opened_store(parsed, context) as store:
+        for name in parsed.positionals:
+            with Display(name, "Pulling", quiet=parsed.is_set("quiet")) as display:
+                image = pull_image(
+                    store, name, platform=parsed.text("platform"), access=access,
+                    on_progress=display.on_progress,
+                )  # fmt: skip
+            _warn_of_platform(image, asked=parsed.text("platform") is not None)
+            print(image.digest if parsed.is_set("quiet") else image.reference)
     return 0
 
 
@@ -131,6 +132,7 @@ PULL = Verb(
             help="The platform to fetch, if not this machine's",
         ),
         Flag(name="quiet", short="q", help="Print the digest alone"),
+        LAYERS_FLAG,
         CREDS_FLAG,
         *REGISTRY_FLAGS,
     ),

@@ -6,7 +6,7 @@ import os
 import time
 from functools import partial
 
-from newroot.cli.known import find_process, known_layers, own_containers
+from newroot.cli.known import find_process, known_layers, own_containers, with_layer_files
 from newroot.cli.mounts import all_options, propagation_of, source_of
 from newroot.cli.ns import user_name
 from newroot.errors import UsageError
@@ -153,7 +153,7 @@ def _shown(
             engine=engine,
             about=" · ".join(filter(None, (engine, images.get(pid, ""), f"process {pid}"))),
             pid=pid,
-            mounts=table,
+            mounts=with_layer_files(context, table),
         )
 
 

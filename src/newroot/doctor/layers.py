@@ -12,10 +12,11 @@ from newroot.doctor.check import Finding
 from newroot.errors import NewrootError
 from newroot.images.change import Change, move_away, remove_path
 from newroot.images.compare import first_difference
+from newroot.images.layers import fill_layer
 from newroot.images.limits import DEFAULT
 from newroot.images.store import name_of
 from newroot.images.stream import LayerStream, fd_chunks
-from newroot.images.unpack import unpack_layer
+from newroot.linux.erofs import open_layer
 from newroot.oci.image import Descriptor, read_diff_ids
 from newroot.record import record
 
@@ -84,11 +85,11 @@ def _check(patient: Patient, layer: _Layer) -> Iterator[Finding]:
     if there and patient.quick:
         return
     with Change(store, sweep=patient.repair) as change, change.unpacking(layer.diff_id):
-        tree = change.new_layer()
+        tree = change.new_layer(like=path if there else None)
         implied = _unpack(store, layer, tree)
         wrong: str | None = "is not unpacked"
         if there:
-            difference = _difference(path, tree.fd, implied)
+            difference = _difference(path, tree.path, implied)
             wrong = None if difference is None else f"is altered: {difference}"
         if wrong is None:
             return
@@ -111,23 +112,27 @@ def _unpack(store: ImageStore, layer: _Layer, tree: Staged) -> frozenset[bytes]:
     with open(store.blob_path(layer.blob.digest), "rb", buffering=0) as file:
         what = f"layer {layer.diff_id}"
         stream = LayerStream(fd_chunks(file.fileno()), what=what)
-        unpacked = unpack_layer(
-            stream.next, tree.fd, what=what, below=lambda: layer.below, limits=DEFAULT
+        unpacked = fill_layer(
+            stream.next, tree, what=what, below=lambda: layer.below, limits=DEFAULT
         )
         stream.drain()
         stream.verify(diff_id=layer.diff_id)
     return unpacked.implied
 
 
-def _difference(path: str, fresh: int, implied: frozenset[bytes]) -> str | None:
+def _difference(path: str, fresh_path: str, implied: frozenset[bytes]) -> str | None:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    fresh = open_layer(fresh_path, flags)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
+        fd = open_layer(path, flags)
+        try:
+            return first_difference(fd, fresh, implied=implied)
+        finally:
+            os.close(fd)
+    except OSError as error:  # of a damaged file system too: EUCLEAN
         return str(error.strerror).lower()
-    try:
-        return first_difference(fd, fresh, implied=implied)
     finally:
-        os.close(fd)
+        os.close(fresh)
 
 
 def _runs_on(patient: Patient, path: str) -> bool:

@@ -80,7 +80,7 @@ def check_containers(patient: Patient) -> Iterator[Finding]:
         else:
             yield Finding(state="mended", words=f"{words}: removed")
     for container in known:
-        gone = [layer for layer in container.lower if not os.path.isdir(layer)]
+        gone = [layer for layer in container.lower if not os.path.exists(layer)]
         if gone:
             called = container.name or container.id[:12]
             yield Finding(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 
+from newroot.linux.erofs import open_layer
 from newroot.record import record
 
 TYPE_CHECKING = False
@@ -40,7 +41,7 @@ def attributes_below(layers: Sequence[str], real: bytes) -> Attributes:
     """What the stack *layers*, topmost first, shows at the real path *real*."""
     for layer in layers:
         try:
-            found, more = _look(os.open(layer, _DIRECTORY), real.split(b"/") if real else [])
+            found, more = _look(open_layer(layer, _DIRECTORY), real.split(b"/") if real else [])
         except OSError:
             continue
         if found is not None:

@@ -25,7 +25,7 @@ import shutil
 import time
 from contextlib import contextmanager
 
-from newroot.errors import ImageError, StateError
+from newroot.errors import ImageError, StateError, UsageError
 from newroot.images.staged import (
     LayerLock,
     Partial,
@@ -36,6 +36,7 @@ from newroot.images.staged import (
     unlink,
 )
 from newroot.images.store import Removed, descriptor_of, name_of
+from newroot.linux.constants import EROFS_SUFFIX
 from newroot.oci import json
 from newroot.oci.image import (
     INDEX,
@@ -167,22 +168,36 @@ class Change:
     def has_layer(self, diff_id: str) -> bool:
         """Whether the layer is unpacked already; then commit relies on it."""
         path = self._store.layer_path(diff_id)
-        if not os.path.isdir(path):
+        if not os.path.exists(path):
             return False
         self._relied_on.append(path)
         return True
 
-    def new_layer(self) -> Staged:
-        """An empty directory to unpack a layer into."""
+    def new_layer(self, *, like: str | None = None) -> Staged:
+        """An empty directory to unpack a layer into, or an empty file to write it to.
+
+        As the store is told, or as the layer at *like* is.
+        """
+        erofs = _writes_erofs(self._store) if like is None else like.endswith(EROFS_SUFFIX)
+        if erofs:
+            return self._stage(self._store.layers, directory=False, suffix=EROFS_SUFFIX)
         return self._stage(self._store.layers, directory=True)
 
     def publish_layer(self, layer: Staged, diff_id: str) -> None:
         """Give a whole, verified layer its name."""
-        path = self._store.layer_path(diff_id)
+        path = f"{self._store.layers}/{diff_id[7:]}"
         with named_errors("write a layer", path):
             # After a power loss a name must not stand for half a layer.  One syncfs(2) is far
             # cheaper than an fsync(2) of each of 15,000 files.
-            _syncfs(layer.fd)
+            if layer.is_directory:
+                _syncfs(layer.fd)
+            else:
+                path += EROFS_SUFFIX
+                os.fchmod(layer.fd, 0o644)
+                os.fsync(layer.fd)
+            if self.has_layer(diff_id):
+                layer.discard()
+                return
             try:
                 os.rename(layer.path, path)
             except OSError as error:
@@ -231,8 +246,8 @@ class Change:
                 _write_index(self._store, entries)
             self._committed = True
 
-    def _stage(self, directory_path: str, *, directory: bool) -> Staged:
-        path = f"{directory_path}/{_NEW}{secrets.token_hex(8)}"
+    def _stage(self, directory_path: str, *, directory: bool, suffix: str = "") -> Staged:
+        path = f"{directory_path}/{_NEW}{secrets.token_hex(8)}{suffix}"
         with named_errors("make room", path):
             staged = make_locked(path, directory=directory)
         self._staged.append(staged)
@@ -367,6 +382,21 @@ def make_layout(store: ImageStore) -> None:
             _write_beside(f"{store.images}/oci-layout", layout.encode())
         if not os.path.exists(f"{store.images}/index.json"):
             _write_index(store, [])
+
+
+def _writes_erofs(store: ImageStore) -> bool:
+    """Whether new layers are EROFS files: asked for, and seen to work here."""
+    if store.layers_as not in ("directories", "erofs"):
+        raise UsageError(
+            f"keep layers as {store.layers_as!r}: they are directories or erofs",
+            hint="--layers and NEWROOT_LAYERS say which",
+        )
+    if store.layers_as == "directories" or store.erofs_refused is not None:
+        return False
+    from newroot.images.erofs import why_not
+
+    store.erofs_refused = why_not(store.layers)
+    return store.erofs_refused is None
 
 
 def _write_index(store: ImageStore, entries: Entries) -> None:

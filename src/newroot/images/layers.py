@@ -18,8 +18,10 @@ from newroot.record import record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from newroot.images.change import Change
+    from newroot.images.layer_tree import Unpacked
     from newroot.images.staged import Staged
 
 #: What a blob of ours is called.  bzip2 and xz have no name in image-spec: they become gzip.
@@ -172,9 +174,9 @@ def _read_through(
         stream.drain()
         return
     with ReadAhead(next_chunk or stream.next) as ahead:
-        unpack_layer(
+        fill_layer(
             ahead.next,
-            tree.fd,
+            tree,
             what=what,
             strict=strict,
             absolute_names=absolute_names,
@@ -182,6 +184,15 @@ def _read_through(
             limits=limits,
         )
         ahead.drain()
+
+
+def fill_layer(next_chunk: Callable[[], bytes], tree: Staged, **words: Any) -> Unpacked:
+    """Unpack a tar into a new layer, whichever kind that is; *words* as for ``unpack_layer``."""
+    if tree.is_directory:
+        return unpack_layer(next_chunk, tree.fd, **words)
+    from newroot.images.erofs import write_layer
+
+    return write_layer(next_chunk, tree, **words)
 
 
 class _Rest:

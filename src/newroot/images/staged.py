@@ -27,7 +27,12 @@ class Staged:
         self.path = path
         self.fd = fd
 
-    def write(self, data: bytes) -> None:
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is one, not a file."""
+        return stat.S_ISDIR(os.fstat(self.fd).st_mode)
+
+    def write(self, data: bytes | bytearray) -> None:
         view = memoryview(data)
         with named_errors("write", self.path):
             while view:
@@ -37,7 +42,7 @@ class Staged:
         """Take it away again; harmless after it was published."""
         if self.fd < 0:
             return
-        if stat.S_ISDIR(os.fstat(self.fd).st_mode):
+        if self.is_directory:
             shutil.rmtree(self.path, ignore_errors=True)
         else:
             unlink(self.path)

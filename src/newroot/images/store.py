@@ -2,6 +2,7 @@
 
     <root>/images/            an OCI image layout at all times
     <root>/layers/<diff ID>/  one unpacked layer each, in overlay form, shared by all images
+    <root>/layers/<diff ID>.erofs  or as one file, to be mounted
 
 Readers take no lock: what they see is whole, because writers write beside and rename.  Looking an
 image up is on the way of every ``newroot run``, so this file imports little; whatever changes the
@@ -15,6 +16,7 @@ import os
 
 from newroot.errors import BlobNotFound, ImageError, NotFound, SizeMismatch, UsageError
 from newroot.images.reference import parse
+from newroot.linux.constants import EROFS_SUFFIX
 from newroot.oci import json
 from newroot.oci.image import (
     INDEXES,
@@ -31,9 +33,11 @@ from newroot.record import record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from typing import Any
+    from typing import Any, Literal
 
     from newroot.oci.image import Manifest
+
+    LayersAs = Literal["directories", "erofs"]
 
     Entry = dict[str, Any]
     Entries = list[Entry]
@@ -69,8 +73,12 @@ class ImageStore:
     Thread-safe, and safe against other processes: each change is one rename under a short lock.
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], *, layers_as: str | None = None) -> None:
+        """*layers_as* says how new layers are kept: as ``$NEWROOT_LAYERS`` does, by default."""
         self.root = os.path.abspath(os.fspath(root))
+        self.layers_as = layers_as or os.environ.get("NEWROOT_LAYERS") or "directories"
+        #: why new layers are directories though EROFS was asked for, once that is known
+        self.erofs_refused: str | None = None
         self.images = f"{self.root}/images"
         self.layers = f"{self.root}/layers"
 
@@ -131,8 +139,14 @@ class ImageStore:
         return f"{self.images}/blobs/sha256/{digest[7:]}"
 
     def layer_path(self, diff_id: str) -> str:
-        """Where the layer of a well-formed *diff_id* is or would be unpacked."""
-        return f"{self.layers}/{diff_id[7:]}"
+        """Where the layer of a well-formed *diff_id* is or would be unpacked.
+
+        That is a directory, or one EROFS file (images/erofs.py) where that is there instead.
+        """
+        path = f"{self.layers}/{diff_id[7:]}"
+        if not os.path.isdir(path) and os.path.exists(path + EROFS_SUFFIX):
+            return path + EROFS_SUFFIX
+        return path
 
     # ── changing ─────────────────────────────────────────────────────────────────────────────
 
@@ -275,6 +289,7 @@ class ImageStore:
             seen.add(diff_id)
             path = self.layer_path(diff_id)
             try:
+                # An EROFS file of which the root is opaque has the mark itself.
                 attributes = os.listxattr(path)
             except OSError as error:
                 if error.errno != errno.ENOTSUP:

@@ -1,9 +1,9 @@
-"""A directory tree that an archive is unpacked into, and that nothing can lead out of.
+"""A tree of names that an archive is unpacked into, and that nothing can lead out of.
 
-Every name given here is untrusted.  No path is ever handed to the kernel: each component is opened
-on its parent's descriptor with O_NOFOLLOW, ``..`` is taken apart here and never passed on, and a
-symbolic link on the way is read and followed by us, from the tree's own root.  So a link to
-``/etc`` means the tree's ``etc``, as it will in the container; climbing above the root is an error.
+Every name given here is untrusted.  No path is ever handed on: ``..`` is taken apart here, and a
+symbolic link on the way is read and followed by us, component by component, from the tree's own
+root.  So a link to ``/etc`` means the tree's ``etc``, as it will in the container; climbing above
+the root is an error.  Where the names are kept, in a directory or in memory, is a subclass's.
 
 The tree is private while it is made (nobody else writes to it), which is why what was once seen to
 be a directory may be remembered as one.
@@ -12,34 +12,43 @@ be a directory may be remembered as one.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 
 from newroot.errors import ImageError, UnsafeEntry
 from newroot.images.limits import DEFAULT, Limits
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPEN_AT_ONCE = 64
 _LINKS_MAX = 40  # MAXSYMLINKS of the kernel, path_resolution(7)
 _REPLACED_MAX = 1000
 
 
 class Tree:
-    """Directories below *root* (a descriptor), by their real paths: no links, no dots."""
+    """Directories by their real paths: no links, no dots; ``b""`` is the root."""
 
-    def __init__(self, root: int, *, what: str, limits: Limits = DEFAULT) -> None:
-        self._root = root
+    def __init__(self, *, what: str, limits: Limits = DEFAULT) -> None:
         self._what = what
         self._limits = limits
-        self._open: dict[bytes, int] = {}  # least recently opened first
         self._real: dict[bytes, bytes] = {b"": b""}  # directory as spelled → real path
         self._replaced = 0
 
-    def close(self) -> None:
-        """Close every descriptor but the root's, which is the caller's."""
-        for fd in self._open.values():
-            os.close(fd)
-        self._open.clear()
+    # ── where the names are kept ─────────────────────────────────────────────────────────────
+
+    def mode_of(self, parent: bytes, name: bytes) -> int:
+        """The st_mode of what is called *name* there, itself.  Raises FileNotFoundError."""
+        raise NotImplementedError
+
+    def link_of(self, parent: bytes, name: bytes) -> bytes:
+        """The target of the symbolic link *name*."""
+        raise NotImplementedError
+
+    def new_directory(self, parent: bytes, name: bytes) -> None:
+        """Make one.  Raises FileExistsError."""
+        raise NotImplementedError
+
+    def delete(self, parent: bytes, name: bytes, mode: int) -> None:
+        """Take it away, a directory with all that is in it."""
+        raise NotImplementedError
+
+    # ── names ────────────────────────────────────────────────────────────────────────────────
 
     def split(self, name: bytes) -> tuple[bytes, bytes]:
         """The real path of an entry's parent, made if missing, and the entry's last component.
@@ -70,41 +79,23 @@ class Tree:
             return b"", b""
         return self._walk(parts[:-1], name, make=False), parts[-1]
 
-    def fd(self, real: bytes) -> int:
-        """A descriptor of the directory at *real*; good until the next call."""
-        if not real:
-            return self._root
-        fd = self._open.get(real)
-        if fd is None:
-            parent, _, last = real.rpartition(b"/")
-            # Recursion is no deeper than Limits.depth.
-            fd = os.open(last, _DIRECTORY, dir_fd=self.fd(parent))
-            if len(self._open) >= _OPEN_AT_ONCE:
-                os.close(self._open.pop(next(iter(self._open))))
-            self._open[real] = fd
-        return fd
-
     def make_directory(self, real: bytes) -> None:
         """Make one directory, private until its own mode is set."""
         parent, _, last = real.rpartition(b"/")
         if real.count(b"/") >= self._limits.depth:
             raise self.unsafe(real, f"it lies deeper than {self._limits.depth} directories")
-        os.mkdir(last, 0o700, dir_fd=self.fd(parent))
+        self.new_directory(parent, last)
 
     def remove(self, real: bytes) -> int:
         """Remove what is at *real*, a whole tree if it is one; return its mode."""
         parent, _, last = real.rpartition(b"/")
-        fd = self.fd(parent)
-        mode = os.stat(last, dir_fd=fd, follow_symlinks=False).st_mode
+        mode = self.mode_of(parent, last)
         if stat.S_ISDIR(mode):
             # Forgetting costs time that an archive of nothing but replacements could ask for.
             self._replaced += 1
             if self._replaced > _REPLACED_MAX:
                 raise self.unsafe(real, f"more than {_REPLACED_MAX} directories are replaced")
-            self.close()
-            shutil.rmtree(last, dir_fd=self.fd(parent))
-        else:
-            os.unlink(last, dir_fd=fd)
+        self.delete(parent, last, mode)
         if stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
             self._real = {b"": b""}
         return mode
@@ -156,16 +147,15 @@ class Tree:
         """Go into one component; the target when it is a symbolic link."""
         if self._real.get(child) == child:
             return None
-        fd = self.fd(here)
         try:
-            mode = os.stat(part, dir_fd=fd, follow_symlinks=False).st_mode
+            mode = self.mode_of(here, part)
         except FileNotFoundError:
             if not make:
                 raise
             self.implied(child)
             return None
         if stat.S_ISLNK(mode):
-            return os.readlink(part, dir_fd=fd)
+            return self.link_of(here, part)
         if not stat.S_ISDIR(mode):
             self.in_the_way(child, name)
             return None

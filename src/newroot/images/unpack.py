@@ -1,66 +1,41 @@
-"""One layer, from a tar stream into a directory in overlay form.
+"""One layer, from a tar stream into a directory in overlay form (images/layer_tree.py).
 
-A whiteout becomes what overlayfs knows: a character device 0:0, or ``trusted.overlay.opaque`` on
-the directory (``user.overlay.opaque`` too, for a mount with ``userxattr`` reads only that).  It
-speaks of the layers below and so never removes what its own layer brings.  Owners, modes, times
-and extended attributes of directories come last, for everything before changes them.
-
-The archive is hostile until the last byte: names lead only through ``Tree``.  A known gap: aufs'
-``.wh..wh.plnk`` is skipped, so a hard link into it is refused.
+Owners, modes, times and extended attributes of directories come last, for everything before
+changes them.  No path is handed to the kernel: each component is opened on its parent's descriptor
+with O_NOFOLLOW.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 
-from newroot.errors import ImageError, SyscallError, UnsafeEntry
-from newroot.images.below import Attributes, attributes_below
-from newroot.images.limits import DEFAULT, Limits
-from newroot.images.tar import (
-    CHAR,
-    DEVICE,
-    DIRECTORY,
-    FIFO,
-    FILE,
-    HARD_LINK,
-    SYMLINK,
-    Entry,
-    TarReader,
+from newroot.images.below import attributes_below
+from newroot.images.layer_tree import (
+    NODES,
+    OPAQUE,
+    LayerTree,
+    kept_xattrs,
+    time_of,
 )
-from newroot.images.tree import Tree, show
+from newroot.images.limits import DEFAULT, Limits
+from newroot.images.tar import TarReader
 from newroot.linux.user_namespaces import has_single_id
-from newroot.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_WHITEOUT = b".wh."
-_OPAQUE = b".wh..wh..opq"
-_AUFS = b".wh..wh."
+    from newroot.images.below import Attributes
+    from newroot.images.layer_tree import Unpacked
+    from newroot.images.tar import Entry
+
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-#: Kept from an archive as they are they would speak to the overlay that we mount.  Escaped once
-#: more they show inside the container under the name they had: kernel overlayfs.rst, "Nesting
-#: overlayfs mounts" (Linux 6.7; before that they are plain attributes without a meaning).
-_OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
-#: Labels of the machine that made the archive, which mean nothing on this one.
-_FOREIGN_XATTRS = (b"security.selinux", b"system.nfs4_acl", b"security.nfs4_acl")
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_AT_ONCE = 64
 _XATTR_REFUSED = (errno.ENOTSUP, errno.EPERM)
-_ID_MAX = (1 << 32) - 2  # (uid_t) -1 means "leave it" to chown(2)
-_SECONDS_MAX = (1 << 63) - 1
-
-
-@record
-class Unpacked:
-    """What one layer was."""
-
-    entries: int
-    size: int  #: apparent bytes of its regular files
-    #: directories that it needs and does not name, whose metadata comes from the layers below
-    implied: frozenset[bytes]
 
 
 def unpack_layer(
@@ -84,45 +59,13 @@ def unpack_layer(
     SyscallError when the host refuses.
     """
     reader = TarReader(next_chunk, what=what, strict=strict, limits=limits)
-    layer = _Layer(
+    layer = _Directories(
         directory, reader, what=what, limits=limits, absolute_names=absolute_names, below=below
     )
-    entry = None
-    entries = 0
-    try:
-        layer.begin()
-        for entry in reader:
-            entries += 1
-            layer.add(entry)
-        layer.finish()
-    except OSError as error:
-        if isinstance(error, SyscallError):
-            raise
-        raise _refused(error, entry, what) from error
-    finally:
-        layer.close()
-    return Unpacked(entries=entries, size=layer.size, implied=layer.implied_directories())
+    return layer.read()
 
 
-def _refused(error: OSError, entry: Entry | None, what: str) -> SyscallError:
-    number = error.errno or 0
-    name = errno.errorcode.get(number, str(number))
-    target = show(entry.name) if entry is not None else "the layer's root"
-    hints = {
-        errno.ENOSPC: "the file system of the store is full",
-        errno.EDQUOT: "the disk quota of the store's owner is used up",
-        errno.EINVAL: "an owner may have no mapping in this user namespace",
-    }
-    return SyscallError(
-        f"unpack {what}: entry {target}: {os.strerror(number)} ({name})",
-        errno=number,
-        call="unpack",
-        target=target,
-        hint=hints.get(number),
-    )
-
-
-class _Layer(Tree):
+class _Directories(LayerTree):
     """The directory of a layer while it fills."""
 
     def __init__(
@@ -135,53 +78,23 @@ class _Layer(Tree):
         absolute_names: bool,
         below: Callable[[], Sequence[str]],
     ) -> None:
-        super().__init__(root, what=what, limits=limits)
-        self.size = 0
-        self._reader = reader
-        self._absolute_names = absolute_names
+        super().__init__(reader, what=what, limits=limits, absolute_names=absolute_names)
+        self._root = root
         self._below = below
-        self._directories: dict[bytes, Entry | None] = {}  # real path → who gives its metadata
-        self._whiteouts: set[bytes] = set()
+        self._open: dict[bytes, int] = {}  # least recently opened first
         # Where there is one id, all is its: isolation/fake_ids.py.
         self._is_root = os.geteuid() == 0 and not has_single_id()
-        self._make: dict[int, Callable[[Entry, bytes, bytes], None]] = {
-            FILE: self._file,
-            HARD_LINK: self._hard_link,
-            SYMLINK: self._symlink,
-            CHAR: self._node,
-            DEVICE: self._node,
-            FIFO: self._node,
-            DIRECTORY: self._directory,
-        }
 
     def begin(self) -> None:
         # A set-group-ID parent would hand its group down to every file in the layer.
         os.fchown(self._root, -1, os.getegid())
         os.fchmod(self._root, 0o700)
-        self._directories[b""] = None
 
-    def add(self, entry: Entry) -> None:
-        name = entry.name
-        self._check(entry)
-        if _AUFS in name and self._is_of_aufs(name):
-            return
-        parent, last = self.split(name)
-        if not last:
-            if entry.kind != DIRECTORY:
-                raise self.unsafe(name, "it would replace the root itself")
-            self._directories[b""] = entry
-            return
-        if _WHITEOUT in name and self._is_hidden(name, parent, last):
-            return
-        real = parent + b"/" + last if parent else last
-        try:
-            self._make[entry.kind](entry, real, last)
-        except FileExistsError:
-            self._replace(entry, real, last)
-
-    def implied_directories(self) -> frozenset[bytes]:
-        """Those of which the archive says nothing."""
-        return frozenset(real for real, entry in self._directories.items() if entry is None)
+    def close(self) -> None:
+        """Close every descriptor but the root's, which is the caller's."""
+        for fd in self._open.values():
+            os.close(fd)
+        self._open.clear()
 
     def finish(self) -> None:
         """Owners, modes and times of directories, the deepest first."""
@@ -207,116 +120,56 @@ class _Layer(Tree):
         os.fchmod(fd, attributes.mode)
         os.utime(fd, ns=(attributes.mtime_ns, attributes.mtime_ns))
 
-    # ── checks ───────────────────────────────────────────────────────────────────────────────
+    # ── where the names are kept ─────────────────────────────────────────────────────────────
 
-    def _check(self, entry: Entry) -> None:
-        if not entry.name:
-            raise self.unsafe(entry.name, "it has no name")
-        if b"\0" in entry.name or b"\0" in entry.link:
-            raise self.unsafe(entry.name, "it has a NUL in its name")
-        if entry.name[0] == 0x2F and not self._absolute_names:
-            raise UnsafeEntry(
-                f"unpack {self._what}: entry {show(entry.name)}: its name is absolute",
-                hint="make the archive without 'tar -P'",
-            )
-        if not (0 <= entry.uid <= _ID_MAX and 0 <= entry.gid <= _ID_MAX):
-            raise self.unsafe(entry.name, f"no owner can be {entry.uid}:{entry.gid}")
-        self.size += entry.size
-        if self.size > self._limits.size_bytes:
-            raise UnsafeEntry(
-                f"unpack {self._what}: its files are larger than {self._limits.size_bytes} bytes",
-                hint="raise Limits(size_bytes=…) if that is right",
-            )
+    def fd(self, real: bytes) -> int:
+        """A descriptor of the directory at *real*; good until the next call."""
+        if not real:
+            return self._root
+        fd = self._open.get(real)
+        if fd is None:
+            parent, _, last = real.rpartition(b"/")
+            # Recursion is no deeper than Limits.depth.
+            fd = os.open(last, _DIRECTORY, dir_fd=self.fd(parent))
+            if len(self._open) >= _OPEN_AT_ONCE:
+                os.close(self._open.pop(next(iter(self._open))))
+            self._open[real] = fd
+        return fd
 
-    # ── whiteouts ────────────────────────────────────────────────────────────────────────────
+    def mode_of(self, parent: bytes, name: bytes) -> int:
+        return os.stat(name, dir_fd=self.fd(parent), follow_symlinks=False).st_mode
 
-    def _is_of_aufs(self, name: bytes) -> bool:
-        return any(part.startswith(_AUFS) and part != _OPAQUE for part in name.split(b"/"))
+    def link_of(self, parent: bytes, name: bytes) -> bytes:
+        return os.readlink(name, dir_fd=self.fd(parent))
 
-    def _is_hidden(self, name: bytes, parent: bytes, last: bytes) -> bool:
-        """Carry out a whiteout; False when the entry is an ordinary one after all."""
-        components = name.split(b"/")
-        if last == _OPAQUE:
-            self._set_opaque(self.fd(parent))
-            return True
-        if any(part.startswith(_WHITEOUT) for part in components[:-1]):
-            raise self.unsafe(name, "it lies below a whiteout")
-        if not last.startswith(_WHITEOUT):
-            return False
-        hidden = last[len(_WHITEOUT) :]
-        if hidden in (b"", b".", b".."):
-            raise self.unsafe(name, "a whiteout of nothing")
-        self._hide(parent, hidden)
-        return True
+    def new_directory(self, parent: bytes, name: bytes) -> None:
+        os.mkdir(name, 0o700, dir_fd=self.fd(parent))  # private until its own mode is set
 
-    def _hide(self, parent: bytes, hidden: bytes) -> None:
-        real = parent + b"/" + hidden if parent else hidden
-        fd = self.fd(parent)
-        try:
-            # 0:0 needs no CAP_MKNOD since Linux 5.8: mknod(2), vfs_mknod().
-            os.mknod(hidden, stat.S_IFCHR, os.makedev(0, 0), dir_fd=fd)
-        except FileExistsError:
-            # This layer's own: it stays, and what the layers below have there goes.
-            if stat.S_ISDIR(os.stat(hidden, dir_fd=fd, follow_symlinks=False).st_mode):
-                self._set_opaque(self.fd(real))
-        else:
-            self._whiteouts.add(real)
-
-    def _set_opaque(self, fd: int) -> None:
-        os.setxattr(fd, "user.overlay.opaque", b"y")
-        if self._is_root:
-            try:
-                os.setxattr(fd, "trusted.overlay.opaque", b"y")
-            except PermissionError:
-                pass  # root of a user namespace: its overlay reads user.overlay
-
-    # ── what is there already ────────────────────────────────────────────────────────────────
-
-    def _replace(self, entry: Entry, real: bytes, last: bytes) -> None:
-        """The later of two entries of one name wins; a directory stays one and is not emptied."""
-        if entry.kind == DIRECTORY and self._is_directory(real, last):
-            self._directories[real] = entry
-            return
-        if entry.kind == HARD_LINK and self._target(entry) == real:
-            return
-        mode = self.remove(real)
+    def delete(self, parent: bytes, name: bytes, mode: int) -> None:
         if stat.S_ISDIR(mode):
-            below = real + b"/"
-            for path in [p for p in self._directories if p == real or p.startswith(below)]:
-                del self._directories[path]
-        was_whiteout = real in self._whiteouts
-        self._whiteouts.discard(real)
-        self._make[entry.kind](entry, real, last)
-        if was_whiteout and entry.kind == DIRECTORY:
-            self._set_opaque(self.fd(real))
+            self.close()
+            shutil.rmtree(name, dir_fd=self.fd(parent))
+        else:
+            os.unlink(name, dir_fd=self.fd(parent))
 
-    def _is_directory(self, real: bytes, last: bytes) -> bool:
-        fd = self.fd(real.rpartition(b"/")[0])
-        return stat.S_ISDIR(os.stat(last, dir_fd=fd, follow_symlinks=False).st_mode)
+    # ── how files are made ───────────────────────────────────────────────────────────────────
 
-    def implied(self, real: bytes) -> None:
-        self.make_directory(real)
-        self._directories[real] = None
+    def whiteout(self, parent: bytes, last: bytes) -> None:
+        # 0:0 needs no CAP_MKNOD since Linux 5.8: mknod(2), vfs_mknod().
+        os.mknod(last, stat.S_IFCHR, os.makedev(0, 0), dir_fd=self.fd(parent))
 
-    def in_the_way(self, real: bytes, name: bytes) -> None:
-        if real not in self._whiteouts:
-            super().in_the_way(real, name)
-        self.remove(real)
-        self._whiteouts.discard(real)
-        self.implied(real)
-        self._set_opaque(self.fd(real))
+    def set_opaque(self, real: bytes) -> None:
+        fd = self.fd(real)
+        for key in OPAQUE if self._is_root else OPAQUE[:1]:
+            try:
+                os.setxattr(fd, key, b"y")
+            except PermissionError:
+                if key == OPAQUE[0]:
+                    raise
+                # root of a user namespace: its overlay reads user.overlay
 
-    # ── one kind of entry each ───────────────────────────────────────────────────────────────
-
-    def _parent_fd(self, real: bytes) -> int:
-        return self.fd(real.rpartition(b"/")[0])
-
-    def _directory(self, entry: Entry, real: bytes, last: bytes) -> None:
-        self.make_directory(real)
-        self._directories[real] = entry
-
-    def _file(self, entry: Entry, real: bytes, last: bytes) -> None:
-        fd = os.open(last, _CREATE, 0o600, dir_fd=self._parent_fd(real))
+    def file(self, entry: Entry, real: bytes, last: bytes) -> None:
+        fd = os.open(last, _CREATE, 0o600, dir_fd=self.fd(real.rpartition(b"/")[0]))
         try:
             if entry.pieces is not None:
                 self._fill_sparse(fd, entry)
@@ -338,33 +191,23 @@ class _Layer(Tree):
             self._reader.copy_to(fd, length)
         os.ftruncate(fd, entry.size)
 
-    def _symlink(self, entry: Entry, real: bytes, last: bytes) -> None:
-        if not entry.link:
-            raise self.unsafe(entry.name, "a symbolic link to nothing")
-        if len(entry.link) > self._limits.path_bytes:
-            raise self.unsafe(
-                entry.name, f"its target is longer than {self._limits.path_bytes} bytes"
-            )
-        os.symlink(entry.link, last, dir_fd=self._parent_fd(real))
-        self._finish_node(entry, real, last)
+    def symlink(self, entry: Entry, parent: bytes, last: bytes) -> None:
+        fd = self.fd(parent)
+        os.symlink(entry.link, last, dir_fd=fd)
+        self._finish_node(entry, fd, last)
 
-    def _node(self, entry: Entry, real: bytes, last: bytes) -> None:
-        kind = {CHAR: stat.S_IFCHR, DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}[entry.kind]
-        major, minor = entry.device
-        if not (0 <= major < 1 << 32 and 0 <= minor < 1 << 32):
-            raise self.unsafe(entry.name, f"no device can be {major}:{minor}")
-        fd = self._parent_fd(real)
+    def node(self, entry: Entry, parent: bytes, last: bytes) -> None:
+        fd = self.fd(parent)
         try:
-            os.mknod(last, kind | 0o600, os.makedev(major, minor), dir_fd=fd)
+            os.mknod(last, NODES[entry.kind] | 0o600, os.makedev(*entry.device), dir_fd=fd)
         except PermissionError:
             # Without CAP_MKNOD there are no devices to be had; a container's /dev is ours anyway.
             return
         os.chmod(last, entry.mode, dir_fd=fd)
-        self._finish_node(entry, real, last)
+        self._finish_node(entry, fd, last)
         os.chmod(last, entry.mode, dir_fd=fd)
 
-    def _finish_node(self, entry: Entry, real: bytes, last: bytes) -> None:
-        fd = self._parent_fd(real)
+    def _finish_node(self, entry: Entry, fd: int, last: bytes) -> None:
         if self._is_root:
             os.chown(last, entry.uid, entry.gid, dir_fd=fd, follow_symlinks=False)
         if entry.xattrs:
@@ -373,42 +216,18 @@ class _Layer(Tree):
             self._set_xattrs(entry, b"/proc/self/fd/%d/%s" % (fd, last))
         os.utime(last, ns=_times(entry), dir_fd=fd, follow_symlinks=False)
 
-    def _target(self, entry: Entry) -> bytes:
-        if b"\0" in entry.link or not entry.link:
-            raise self.unsafe(entry.name, "a hard link to nothing")
-        try:
-            parent, last = self.find(entry.link)
-        except FileNotFoundError:
-            raise self._no_target(entry) from None
-        if not last:
-            raise self.unsafe(entry.name, "a hard link to the root")
-        return parent + b"/" + last if parent else last
-
-    def _no_target(self, entry: Entry) -> ImageError:
-        return ImageError(
-            f"unpack {self._what}: entry {show(entry.name)}: "
-            f"a hard link to {show(entry.link)}, which this layer does not have"
-        )
-
-    def _hard_link(self, entry: Entry, real: bytes, last: bytes) -> None:
-        target = self._target(entry)
-        if target in self._whiteouts:
-            raise self.unsafe(entry.name, "a hard link to a whiteout")
-        parent, _, name = target.rpartition(b"/")
-        source = os.dup(self.fd(parent))  # the next call of fd() may close it
+    def link(self, target: bytes, parent: bytes, last: bytes) -> None:
+        there, _, name = target.rpartition(b"/")
+        source = os.dup(self.fd(there))  # the next call of fd() may close it
         try:
             # linkat(2) without AT_SYMLINK_FOLLOW: a link to a symlink, not to what it points at.
             os.link(
                 name,
                 last,
                 src_dir_fd=source,
-                dst_dir_fd=self._parent_fd(real),
+                dst_dir_fd=self.fd(parent),
                 follow_symlinks=False,
             )
-        except FileNotFoundError:
-            raise self._no_target(entry) from None
-        except PermissionError:
-            raise self.unsafe(entry.name, "a hard link to a directory") from None
         finally:
             os.close(source)
 
@@ -419,12 +238,7 @@ class _Layer(Tree):
             os.fchown(fd, entry.uid, entry.gid)
 
     def _set_xattrs(self, entry: Entry, target: int | bytes) -> None:
-        for key, value in (entry.xattrs or {}).items():
-            if not key or b"\0" in key or key in _FOREIGN_XATTRS:
-                continue
-            for prefix in _OVERLAY_XATTRS:
-                if key.startswith(prefix):
-                    key = prefix + b"overlay." + key[len(prefix) :]
+        for key, value in kept_xattrs(entry):
             try:
                 if isinstance(target, int):
                     os.setxattr(target, key, value)
@@ -437,6 +251,5 @@ class _Layer(Tree):
 
 
 def _times(entry: Entry) -> tuple[int, int]:
-    limit = _SECONDS_MAX * 1_000_000_000
-    nanoseconds = max(-limit, min(limit, entry.mtime_ns))
+    nanoseconds = time_of(entry)
     return nanoseconds, nanoseconds

@@ -13,7 +13,8 @@ import errno
 import os
 
 from newroot.linux import constants as c
-from newroot.linux import syscalls
+from newroot.linux.syscalls import call as _call
+from newroot.linux.syscalls import native_arch, table
 from newroot.record import record
 
 TYPE_CHECKING = False
@@ -81,21 +82,6 @@ def _report(writer: int, attempt: Callable[[], str]) -> None:
 
 
 # --- system calls, by number, for the child only --------------------------------------------------
-
-
-def _call(name: str, *args: object) -> int:
-    """Make a system call.  Raises OSError with the call as its file name."""
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    number = syscalls.table(syscalls.native_arch())[name]
-    words = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
-    libc.syscall.restype = ctypes.c_long
-    result: int = libc.syscall(ctypes.c_long(number), *words)
-    if result < 0:
-        failed = ctypes.get_errno()
-        raise OSError(failed, os.strerror(failed), name)
-    return result
 
 
 def _unshare(flags: int) -> None:
@@ -333,7 +319,7 @@ def _load_filter(answer: int, flags: int) -> int:
     import ctypes
     import struct
 
-    number = syscalls.table(syscalls.native_arch())["getpgid"]
+    number = table(native_arch())["getpgid"]
     program = b"".join(
         struct.pack("=HBBI", *each)
         for each in (

@@ -15,6 +15,7 @@ import errno
 import os
 import stat
 
+from newroot.linux.constants import EROFS_SUFFIX
 from newroot.linux.paths import (
     READ_LIMIT,
     Entry,
@@ -28,6 +29,15 @@ from newroot.linux.paths import (
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 
 
+def _open(layer: str) -> int:
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    if not layer.endswith(EROFS_SUFFIX):
+        return os.open(layer, flags)
+    from newroot.linux.erofs import open_layer
+
+    return open_layer(layer, flags)
+
+
 class MergedView:
     """The tree that an overlay of *layers* (directories, topmost first) would show.
 
@@ -39,7 +49,7 @@ class MergedView:
         fds: list[int] = []
         try:
             for layer in layers:
-                fds.append(os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+                fds.append(_open(layer))
         except OSError:
             _close(fds)
             raise

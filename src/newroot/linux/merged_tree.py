@@ -15,6 +15,8 @@ import errno
 import os
 import stat
 
+from newroot.linux.erofs import open_layer
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
@@ -130,7 +132,7 @@ def open_root(layers: Sequence[str]) -> Directory:
     try:
         for layer in layers:
             # The root's own opaque mark is not heeded: overlayfs looks at it in no layer.
-            parts.append(os.open(layer, _DIRECTORY & ~os.O_NOFOLLOW))
+            parts.append(open_layer(layer, _DIRECTORY & ~os.O_NOFOLLOW))
     except BaseException:
         for fd in parts:
             os.close(fd)

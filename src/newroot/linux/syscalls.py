@@ -54,6 +54,22 @@ def number(name: str, arch: str) -> int | None:
     return table(arch).get(name)
 
 
+def call(name: str, *args: object) -> int:
+    """Make a system call.  Raises OSError with the call as its file name."""
+    import ctypes
+    import os
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    number = table(native_arch())[name]
+    words = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
+    libc.syscall.restype = ctypes.c_long
+    result: int = libc.syscall(ctypes.c_long(number), *words)
+    if result < 0:
+        failed = ctypes.get_errno()
+        raise OSError(failed, os.strerror(failed), name)
+    return result
+
+
 def name_of(number: int, arch: str | None = None) -> str | None:
     """The name of a system call's number on *arch*, by default this machine's; None if unknown."""
     return next((name for name, n in table(arch or native_arch()).items() if n == number), None)

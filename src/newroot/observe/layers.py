@@ -1,4 +1,4 @@
-"""What each directory of an overlay adds to those below it, replaces, deletes and hides.
+"""What each layer of an overlay adds to those below it, replaces, deletes and hides.
 
 In overlay form a deleted name is a character device 0:0, and a directory with the attribute
 ``overlay.opaque`` hides all that is below it: overlayfs.rst, whiteouts and opaque directories.
@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import stat
 
+from newroot.errors import UnsupportedError
+from newroot.linux.erofs import open_layer
 from newroot.record import record
 
 TYPE_CHECKING = False
@@ -39,12 +41,21 @@ class LayerContent:
 
 
 def contents(directories: Iterable[str]) -> tuple[LayerContent, ...]:
-    """Look through *directories*, topmost first, as an overlay has them; in the same order."""
+    """Look through *directories*, topmost first, as an overlay has them; in the same order.
+
+    A layer that is one EROFS file is looked through as well.
+    """
     below: Tree = {}
     found = []
     for directory in reversed(tuple(directories)):
         reader = _Reader(directory)
-        reader.read(directory, "", below)
+        try:
+            fd = open_layer(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (OSError, UnsupportedError):
+            reader.whole = False
+        else:
+            reader.read(f"/proc/self/fd/{fd}", "", below)
+            os.close(fd)
         found.append(reader.content())
     return tuple(reversed(found))
 

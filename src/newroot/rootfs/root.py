@@ -8,11 +8,13 @@ namespace, so when its last process dies nothing is left to unmount.
     <scratch>/root            the root is mounted here
     <scratch>/upper, work     what the container writes, where it is to be forgotten
     <scratch>/<file>          files that are bound into the root: hosts, hostname, resolv.conf
+    <scratch>/erofs           lower directories that are files: layers as EROFS
     <scratch>/layers, own     the lower directories, and the one above upper and work, with an idmap
 """
 
 from __future__ import annotations
 
+from newroot.linux.constants import EROFS_SUFFIX
 from newroot.plan import steps as s
 from newroot.record import record, replace
 
@@ -87,9 +89,10 @@ def _place(root: Root, at: str) -> tuple[s.Step, ...]:
 
 
 def _overlay(root: Root, at: str) -> tuple[s.Step, ...]:
-    made: tuple[s.Step, ...] = ()
+    made, root = _mounted_layers(root)
     if root.idmap is not None:
-        made, root = _mapped(root, root.idmap)
+        mapped, root = _mapped(root, root.idmap)
+        made += mapped
     upper, work = root.upper, root.work
     if upper is None or work is None:
         upper, work = f"{root.scratch}/upper", f"{root.scratch}/work"
@@ -107,6 +110,28 @@ def _overlay(root: Root, at: str) -> tuple[s.Step, ...]:
         why="one root for many containers: the lower directories are shared and never written",
     )
     return (*made, overlay)
+
+
+def _mounted_layers(root: Root) -> tuple[tuple[s.Step, ...], Root]:
+    """The same root from directories: a layer that is one EROFS file is mounted first."""
+    made: list[s.Step] = []
+    lower = list(root.lower)
+    for n, path in enumerate(root.lower):
+        if not path.endswith(EROFS_SUFFIX):
+            continue
+        # By the layer's name, for that is what a mount table shows of it.
+        lower[n] = f"{root.scratch}/erofs/{path.rpartition('/')[2].removesuffix(EROFS_SUFFIX)}"
+        mount = s.MountFs(
+            type="erofs",
+            source=path,
+            target=lower[n],
+            flags=("ro",),
+            on_host=True,
+            make_target=True,
+            why="the whole layer is one file, mounted where only this container sees it",
+        )
+        made.append(mount)
+    return tuple(made), replace(root, lower=tuple(lower)) if made else root
 
 
 def _mapped(root: Root, idmap: str) -> tuple[tuple[s.Step, ...], Root]:
