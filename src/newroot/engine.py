@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from newroot.container.foreground import OnTimes
     from newroot.container.process import Process, Result
     from newroot.container.records import Container
-    from newroot.images.store import LayersAs
     from newroot.plan.steps import Plan
 
 
@@ -77,7 +76,7 @@ class Engine(
         root: str | os.PathLike[str] | None = None,
         *,
         run_root: str | None = None,
-        layers_as: LayersAs | None = None,
+        layers_as: str | None = None,
     ) -> None:
         uid = os.geteuid()
         self.root = os.path.abspath(root or places.default_root(os.environ, uid))

@@ -184,6 +184,15 @@ def test_the_plan_of_a_config(name: str, golden: Callable[..., None]) -> None:
     golden(name, plan.explain())
 
 
+def test_the_plan_of_a_root_with_layers_that_are_files(golden: Callable[..., None]) -> None:
+    lower = ("/l/2.erofs", "/l/1", "/l/0.erofs")
+    root = Root(lower=lower, upper="/c/upper", work="/c/work", scratch="/s", idmap="/u")
+    plan = compile(CONFIGS["oci-least"], root, Situation(cgroups=CgroupView()))
+    order.check(plan)
+
+    golden("layers-as-erofs", plan.explain())
+
+
 def test_a_plan_divided_at_a_user_namespace(golden: Callable[..., None]) -> None:
     config = dict(CONFIGS["oci-user-namespace"])
     config["mounts"] = CONFIGS["oci-joining"]["mounts"]

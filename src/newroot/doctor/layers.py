@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from newroot.doctor.check import Finding
-from newroot.errors import NewrootError
+from newroot.errors import ImageError, NewrootError
 from newroot.images.change import Change, move_away, remove_path
 from newroot.images.compare import first_difference
 from newroot.images.layers import fill_layer
@@ -131,6 +131,8 @@ def _difference(path: str, fresh_path: str, implied: frozenset[bytes]) -> str | 
             os.close(fd)
     except OSError as error:  # of a damaged file system too: EUCLEAN
         return str(error.strerror).lower()
+    except ImageError:
+        return "it is no file system any more"
     finally:
         os.close(fresh)
 

@@ -393,7 +393,7 @@ def _writes_erofs(store: ImageStore) -> bool:
         )
     if store.layers_as == "directories" or store.erofs_refused is not None:
         return False
-    from newroot.images.erofs import why_not
+    from newroot.linux.erofs import why_not
 
     store.erofs_refused = why_not(store.layers)
     return store.erofs_refused is None

@@ -16,17 +16,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import threading
 
-from newroot.errors import UnsupportedError
-from newroot.images import erofs_format as f
 from newroot.images.below import attributes_below
 from newroot.images.layer_tree import NODES, OPAQUE, LayerTree, kept_xattrs, time_of
 from newroot.images.limits import DEFAULT, Limits
-from newroot.images.staged import make_locked
 from newroot.images.tar import TarReader
-from newroot.linux.constants import EROFS_SUFFIX
-from newroot.linux.erofs import open_layer
+from newroot.linux import erofs_format as f
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,20 +61,6 @@ def write_layer(
         pass
     _Writer(file, layer.root, copy.size).write(layer.sparse)
     return unpacked
-
-
-def why_not(directory: str) -> str | None:
-    """Why layers in *directory* cannot be EROFS files here, found out by mounting one."""
-    path = f"{directory}/.new-{os.getpid()}-{threading.get_ident()}{EROFS_SUFFIX}"
-    file = make_locked(path, directory=False)
-    try:
-        write_layer(lambda: b"", file, what="nothing")
-        os.close(open_layer(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-    except UnsupportedError as error:
-        return str(error.hint or error)
-    finally:
-        file.discard()
-    return None
 
 
 class _Copy:

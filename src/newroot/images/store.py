@@ -33,11 +33,9 @@ from newroot.record import record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from typing import Any, Literal
+    from typing import Any
 
     from newroot.oci.image import Manifest
-
-    LayersAs = Literal["directories", "erofs"]
 
     Entry = dict[str, Any]
     Entries = list[Entry]

@@ -10,14 +10,15 @@ from __future__ import annotations
 import errno
 import os
 
-from newroot.errors import UnsupportedError
+from newroot.errors import ImageError, NewrootError, UnsupportedError
 from newroot.linux import constants as c
 
 
 def open_layer(path: str, flags: int) -> int:
     """A descriptor of a layer's root, whether it is a directory or an EROFS file.
 
-    *flags* are open(2)'s.  Raises OSError; UnsupportedError where the kernel cannot read it.
+    *flags* are open(2)'s.  Raises OSError; UnsupportedError where EROFS cannot be had here,
+    ImageError when the file is damaged.
     """
     if not path.endswith(c.EROFS_SUFFIX):
         return os.open(path, flags)
@@ -26,6 +27,21 @@ def open_layer(path: str, flags: int) -> int:
         return os.open(".", flags & ~os.O_NOFOLLOW, dir_fd=mount)
     finally:
         os.close(mount)
+
+
+def why_not(directory: str) -> str | None:
+    """Why an EROFS file in *directory* cannot be mounted here, found out by mounting one."""
+    from newroot.linux.erofs_format import nothing
+
+    fd = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, nothing())
+        os.close(_mounted(f"/proc/self/fd/{fd}"))
+    except NewrootError as error:
+        return error.hint or str(error)
+    finally:
+        os.close(fd)
+    return None
 
 
 def _mounted(path: str) -> int:
@@ -45,17 +61,15 @@ def _mounted(path: str) -> int:
         raise _refused(path, error) from error
 
 
-def _refused(path: str, error: OSError) -> UnsupportedError:
+def _refused(path: str, error: OSError) -> NewrootError:
     number = error.errno or 0
+    words = f"read the layer {path}: {os.strerror(number)} ({errno.errorcode.get(number, number)})"
     hints = {
         errno.ENODEV: "this kernel has no EROFS: modprobe erofs, or use layers as directories",
         errno.ENOTBLK: "EROFS straight from a file takes Linux 6.12 and CONFIG_EROFS_FS_BACKED_BY"
         "_FILE",
         errno.EPERM: "only root of the whole machine may mount EROFS",
     }
-    return UnsupportedError(
-        f"read the layer {path}: {os.strerror(number)} ({errno.errorcode.get(number, number)})",
-        feature="erofs",
-        tried=f"{error.filename}",
-        hint=hints.get(number),
-    )
+    if number not in hints:
+        return ImageError(words, hint="newroot doctor --repair makes it anew from its blob")
+    return UnsupportedError(words, feature="erofs", tried=str(error.filename), hint=hints[number])

@@ -193,6 +193,18 @@ def _overlay_lowerdir() -> str:
     return f"made an overlay of two lowerdir+, {how}"
 
 
+def _erofs() -> str:
+    """mount EROFS from a file"""
+    import tempfile
+
+    from newroot.linux.erofs import why_not
+
+    reason = why_not(tempfile.gettempdir())
+    if reason is not None:
+        raise _Fails(reason)
+    return "mounted EROFS from a file"
+
+
 def _mount_api() -> str:
     """fsopen, fsmount, mount_setattr, move_mount"""
     how = _enter_mount_namespace()
@@ -373,6 +385,7 @@ _TRIES: dict[str, Callable[[], str]] = {
     "overlay": _overlay,
     "overlay-userxattr": _overlay_userxattr,
     "overlay-lowerdir+": _overlay_lowerdir,
+    "erofs": _erofs,
     "mount-api": _mount_api,
     "idmapped-mounts": _idmapped_mounts,
     "openat2": _openat2,

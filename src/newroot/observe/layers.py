@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
-from newroot.errors import UnsupportedError
+from newroot.errors import ImageError, UnsupportedError
 from newroot.linux.erofs import open_layer
 from newroot.record import record
 
@@ -51,7 +51,7 @@ def contents(directories: Iterable[str]) -> tuple[LayerContent, ...]:
         reader = _Reader(directory)
         try:
             fd = open_layer(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except (OSError, UnsupportedError):
+        except (OSError, ImageError, UnsupportedError):
             reader.whole = False
         else:
             reader.read(f"/proc/self/fd/{fd}", "", below)

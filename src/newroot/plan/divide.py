@@ -64,7 +64,7 @@ def divide(plan: s.Plan, capabilities: int, fd: int = 0) -> Divided:
             out, into = held.divide(step)
             outside.append(out)
             inside.append(into)
-        elif isinstance(step, s.MountFs) and step.on_host:
+        elif isinstance(step, s.MountFs) and step.on_host and step.type == "tmpfs":
             outside += _scratch(step, _owner(plan), capabilities)
         elif isinstance(step, s.RunHook):
             inside.append(step)  # in the container's namespaces, whoever's its path is

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import stat
 
+from newroot.linux.constants import EROFS_SUFFIX
 from newroot.linux.merged import MergedView
 from newroot.linux.paths import reopen
 from newroot.plan import steps as s
@@ -114,7 +115,9 @@ def _root_places(done: tuple[s.Step, ...], at: str) -> tuple[Place, ...]:
     for step in reversed(done):
         if isinstance(step, s.MountOverlay) and step.target == at:
             upper = (step.upper,) if step.upper else ()
-            return (Place(target="/", layers=_there((*upper, *step.lower)), flags=step.flags),)
+            files = {m.target: m.source for m in done if isinstance(m, s.MountFs) and m.on_host}
+            lower = (files.get(path, path) for path in step.lower)  # a layer may be a file
+            return (Place(target="/", layers=_there((*upper, *lower)), flags=step.flags),)
         if isinstance(step, s.BindMount) and step.on_host and step.target == at:
             return (_bound(step, "/"),)
         if isinstance(step, s.MountFs) and step.on_host and step.target == at:
@@ -147,4 +150,8 @@ def _bound(step: s.BindMount, target: str) -> Place:
 
 def _there(layers: tuple[str, ...]) -> tuple[str, ...]:
     """Those that this process can open: an upper in the container's memory is gone with it."""
-    return tuple(layer for layer in layers if os.access(layer, os.R_OK | os.X_OK))
+    return tuple(
+        layer
+        for layer in layers
+        if os.access(layer, os.R_OK if layer.endswith(EROFS_SUFFIX) else os.R_OK | os.X_OK)
+    )

@@ -19,6 +19,8 @@ from newroot.errors import ImageError, NewrootError
 from newroot.images.flat import import_tar
 from newroot.images.limits import DEFAULT, Limits
 from newroot.images.store import ImageStore
+from newroot.linux.constants import EROFS_SUFFIX
+from newroot.linux.erofs import open_layer
 
 Member = tuple[tarfile.TarInfo, bytes]
 
@@ -84,11 +86,12 @@ def _described(path: Path) -> tuple[object, ...]:
 class Scene:
     """A store that has one image, and a host whose files are not the archive's business."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, layers_as: str | None = None) -> None:
         self.host = directory / "host"
         self.host.mkdir()
         (self.host / "secret").write_text("a host file")
-        self.store = ImageStore(directory / "root")
+        self.store = ImageStore(directory / "root", layers_as=layers_as)
+        self._open: list[int] = []
         made = Archive()
         import_tar(self.store, io.BytesIO(made.of(made.file("hello", b"hello"))), "before")
         self._directory = directory
@@ -121,4 +124,13 @@ class Scene:
         )
 
         assert before == listing(self.host), "HOST PATH WAS CHANGED"
-        return Path(image.layers[0])
+        layer = image.layers[0]
+        if not layer.endswith(EROFS_SUFFIX):
+            return Path(layer)
+        self._open.append(open_layer(layer, os.O_RDONLY | os.O_DIRECTORY))
+        return Path(f"/proc/self/fd/{self._open[-1]}")
+
+    def close(self) -> None:
+        """Let go of the layers that were opened to be looked into."""
+        while self._open:
+            os.close(self._open.pop())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from newroot.testing.archives import Archive, Scene
+from newroot.testing.needs import needs
 
 
 @pytest.fixture
@@ -14,6 +16,8 @@ def archive() -> Archive:
     return Archive()
 
 
-@pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    return Scene(tmp_path)
+@pytest.fixture(params=["directories", pytest.param("erofs", marks=needs("root", "erofs"))])
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(tmp_path, layers_as=request.param)
+    yield made
+    made.close()

@@ -1,8 +1,9 @@
 """The parts of an EROFS file system: superblock, inodes, attributes, directory entries, chunk maps.
 
-Only what images/erofs.py writes: blocks of 512 bytes, so that what a tar holds is found where it
-lies; extended inodes; nothing compressed, nothing shared.  The numbers are those of the kernel's
-fs/erofs/erofs_fs.h and of Documentation/filesystems/erofs.rst.  Everything is little-endian.
+Only what a layer of ours (images/erofs.py) needs: blocks of 512 bytes, so that what a tar holds is
+found where it lies; extended inodes; nothing compressed, nothing shared.  The numbers are those of
+the kernel's fs/erofs/erofs_fs.h and of Documentation/filesystems/erofs.rst.  Everything is
+little-endian.
 """
 
 from __future__ import annotations
@@ -51,6 +52,19 @@ def superblock(*, root: int, inodes: int, blocks: int, meta_block: int) -> bytes
         0, 0, blocks, meta_block, 0,
         bytes(16), b"newroot layer", _CHUNKED_FILES, 0, 0, 0, 0, 0, 0, 0, 0,
     )  # fmt: skip
+
+
+def nothing() -> bytes:
+    """A whole file system of an empty root."""
+    root = INODE // SLOT
+    entries = directory({b".": (root, 0o40755), b"..": (root, 0o40755)})
+    made = inode(
+        layout=INLINE, xattr_size=0, mode=0o40755, size=len(entries), union=0, number=root,
+        uid=0, gid=0, mtime_ns=0, links=2,
+    )  # fmt: skip
+    head = superblock(root=root, inodes=1, blocks=8, meta_block=4)
+    behind = bytes(4 * BLOCK - SUPERBLOCK_AT - len(head) + INODE)
+    return _padded(bytes(SUPERBLOCK_AT) + head + behind + made + entries, 8 * BLOCK)
 
 
 def inode(
