@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from newroot.errors import NotFound, UsageError
-from newroot.linux.constants import EROFS_SUFFIX
+from newroot.linux.paths import EROFS_SUFFIX
 from newroot.observe.engines import Containers, EngineContainer
 from newroot.observe.overlay import Layer
 from newroot.record import replace

@@ -36,7 +36,7 @@ from newroot.images.staged import (
     unlink,
 )
 from newroot.images.store import Removed, descriptor_of, name_of
-from newroot.linux.constants import EROFS_SUFFIX
+from newroot.linux.paths import EROFS_SUFFIX
 from newroot.oci import json
 from newroot.oci.image import (
     INDEX,

@@ -6,11 +6,12 @@ Import, load and pull all come through ``add_layer``; they differ in what they k
 from __future__ import annotations
 
 import hashlib
+from contextlib import ExitStack
 
 from newroot.errors import ImageError
 from newroot.images.compression import gzip_compressor
 from newroot.images.limits import DEFAULT, Limits
-from newroot.images.stream import LayerStream, ReadAhead
+from newroot.images.stream import LayerStream, ReadAhead, WriteBehind
 from newroot.images.unpack import unpack_layer
 from newroot.oci.image import LAYER, LAYER_GZIP, LAYER_ZSTD, Descriptor
 from newroot.record import record
@@ -136,20 +137,21 @@ def add_unknown_layer(
     stream = LayerStream(chunks, what=what, limits=limits)
     blob, tree = change.new_blob(), change.new_layer()
     media_type = None if recompress else _MEDIA_TYPES.get(stream.compression)
-    recompressed = None
-    if media_type is not None:
-        stream.keep = blob.write
-    else:
-        recompressed = _Recompressed(stream.next, blob)
-    next_chunk = recompressed.next if recompressed else stream.next
-    _read_through(
-        stream, tree, next_chunk, what=what, strict=True, absolute_names=absolute_names,
-        limits=limits, below=lambda: below,
-    )  # fmt: skip
-    if recompressed is not None:
+    recompressed = _Recompressed(blob)
+    with ExitStack() as meanwhile:
+        next_chunk = stream.next
+        if media_type is not None:
+            stream.keep = blob.write
+        else:
+            behind = meanwhile.enter_context(WriteBehind(recompressed.write))
+            next_chunk = _tee(stream.next, behind.write)
+        _read_through(
+            stream, tree, next_chunk, what=what, strict=True, absolute_names=absolute_names,
+            limits=limits, below=lambda: below,
+        )  # fmt: skip
+    if media_type is None:
         descriptor = recompressed.finish()
     else:
-        assert media_type is not None
         descriptor = Descriptor(
             media_type=media_type, digest=stream.digest, size=stream.blob_size
         )  # fmt: skip
@@ -171,9 +173,10 @@ def _read_through(
 ) -> None:
     """Read a blob to its end, unpacking it on the way unless it is unpacked already."""
     if tree is None:
-        stream.drain()
+        with stream.ahead():
+            stream.drain()
         return
-    with ReadAhead(next_chunk or stream.next) as ahead:
+    with stream.ahead(), ReadAhead(next_chunk or stream.next) as ahead:
         fill_layer(
             ahead.next,
             tree,
@@ -209,28 +212,33 @@ class _Rest:
             self._blob.write(data[skipped:])
 
 
-class _Recompressed:
-    """A stream on its way to the tar reader, written down as gzip in passing."""
+def _tee(chunks: Callable[[], bytes], write: Callable[[bytes], object]) -> Callable[[], bytes]:
+    def next_chunk() -> bytes:
+        chunk = chunks()
+        write(chunk)
+        return chunk
 
-    def __init__(self, chunks: Callable[[], bytes], blob: Staged) -> None:
-        self._chunks = chunks
+    return next_chunk
+
+
+class _Recompressed:
+    """A blob that is written as gzip."""
+
+    def __init__(self, blob: Staged) -> None:
         self._blob = blob
         self._compressor = gzip_compressor()
         self._hash = hashlib.sha256()
         self._size = 0
 
-    def next(self) -> bytes:
-        chunk = self._chunks()
-        if chunk:
-            self._write(self._compressor.compress(chunk))
-        return chunk
+    def write(self, data: bytes) -> None:
+        self._keep(self._compressor.compress(data))
 
     def finish(self) -> Descriptor:
-        self._write(self._compressor.flush())
+        self._keep(self._compressor.flush())
         digest = f"sha256:{self._hash.hexdigest()}"
         return Descriptor(media_type=LAYER_GZIP, digest=digest, size=self._size)
 
-    def _write(self, data: bytes) -> None:
+    def _keep(self, data: bytes) -> None:
         self._hash.update(data)
         self._size += len(data)
         self._blob.write(data)

@@ -16,7 +16,7 @@ import os
 
 from newroot.errors import BlobNotFound, ImageError, NotFound, SizeMismatch, UsageError
 from newroot.images.reference import parse
-from newroot.linux.constants import EROFS_SUFFIX
+from newroot.linux.paths import EROFS_SUFFIX
 from newroot.oci import json
 from newroot.oci.image import (
     INDEXES,

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import queue
 import threading
 from collections import deque
+from contextlib import contextmanager
 
 from newroot.errors import DigestMismatch, ImageError, SizeMismatch, UnsafeEntry
 from newroot.images.compression import CHUNK, decompressed, sniff
@@ -19,7 +21,7 @@ from newroot.images.limits import DEFAULT, Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
     Chunks = Callable[[], bytes]
@@ -107,6 +109,16 @@ class LayerStream:
             self._hash.update(chunk)
         return chunk
 
+    @contextmanager
+    def ahead(self) -> Iterator[None]:
+        """Meanwhile, decompress in a thread of its own, so that hashing what comes out overlaps."""
+        if self.compression is None:
+            yield
+            return
+        with ReadAhead(self._inner) as decompressed_ahead:
+            self._inner = decompressed_ahead.next
+            yield
+
     def drain(self) -> None:
         """Read to the end: a digest covers the bytes after the end of the archive too."""
         while self.next():
@@ -153,6 +165,9 @@ class LayerStream:
         if self.keep is not None:
             self.keep(chunk)
         return chunk
+
+
+_BEHIND = 4
 
 
 class ReadAhead:
@@ -211,6 +226,44 @@ class ReadAhead:
                     return
                 self._ready.append(item)
                 self._changed.notify_all()
+
+
+class WriteBehind:
+    """Do something with chunks in a thread of its own, a few behind who hands them over.
+
+    Use it as a context manager: leaving waits until all is done, unless an error is on its way.
+    """
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self._waiting: queue.Queue[bytes] = queue.Queue(_BEHIND)
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="newroot-blob", daemon=True)
+
+    def __enter__(self) -> WriteBehind:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._waiting.put(b"")
+        self._thread.join()
+        if kind is None and self._failure is not None:
+            raise self._failure
+
+    def write(self, chunk: bytes) -> None:
+        """Hand a chunk over.  Raises what an earlier one's writing raised."""
+        if self._failure is not None:
+            raise self._failure
+        if chunk:
+            self._waiting.put(chunk)
+
+    def _run(self) -> None:
+        while chunk := self._waiting.get():
+            if self._failure is None:
+                try:
+                    self._write(chunk)
+                except BaseException as error:
+                    self._failure = error
 
 
 def read_document(chunks: Chunks, limit: int, what: str) -> bytes:

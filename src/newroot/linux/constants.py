@@ -385,6 +385,3 @@ SIGRTMAX = 64
 # include/linux/err.h, not in the uapi: SECCOMP_RET_ERRNO cuts its data down to it,
 # seccomp(2).
 MAX_ERRNO = 4095
-
-# A layer that is one EROFS file ends so; one that is a directory has no dot in its name.
-EROFS_SUFFIX = ".erofs"

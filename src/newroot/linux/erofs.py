@@ -12,6 +12,7 @@ import os
 
 from newroot.errors import ImageError, NewrootError, UnsupportedError
 from newroot.linux import constants as c
+from newroot.linux.paths import EROFS_SUFFIX
 
 
 def open_layer(path: str, flags: int) -> int:
@@ -20,7 +21,7 @@ def open_layer(path: str, flags: int) -> int:
     *flags* are open(2)'s.  Raises OSError; UnsupportedError where EROFS cannot be had here,
     ImageError when the file is damaged.
     """
-    if not path.endswith(c.EROFS_SUFFIX):
+    if not path.endswith(EROFS_SUFFIX):
         return os.open(path, flags)
     mount = _mounted(path)
     try:

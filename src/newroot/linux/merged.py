@@ -15,8 +15,8 @@ import errno
 import os
 import stat
 
-from newroot.linux.constants import EROFS_SUFFIX
 from newroot.linux.paths import (
+    EROFS_SUFFIX,
     READ_LIMIT,
     Entry,
     Walk,

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MAX_SYMLINKS = 40
 #: Each level holds descriptors; a path of PATH_MAX bytes could ask for two thousand.
 MAX_DEPTH = 256
+#: A layer that is one EROFS file ends so; one that is a directory has no dot in its name.
+EROFS_SUFFIX = ".erofs"
 #: What ``read_in_root`` reads at most, unless told otherwise: /etc/passwd is never near it.
 READ_LIMIT = 1 << 20
 

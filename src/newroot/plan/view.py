@@ -11,9 +11,8 @@ from __future__ import annotations
 import os
 import stat
 
-from newroot.linux.constants import EROFS_SUFFIX
 from newroot.linux.merged import MergedView
-from newroot.linux.paths import reopen
+from newroot.linux.paths import EROFS_SUFFIX, reopen
 from newroot.plan import steps as s
 from newroot.record import record
 

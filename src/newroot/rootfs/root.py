@@ -14,7 +14,7 @@ namespace, so when its last process dies nothing is left to unmount.
 
 from __future__ import annotations
 
-from newroot.linux.constants import EROFS_SUFFIX
+from newroot.linux.paths import EROFS_SUFFIX
 from newroot.plan import steps as s
 from newroot.record import record, replace
 

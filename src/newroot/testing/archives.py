@@ -19,8 +19,8 @@ from newroot.errors import ImageError, NewrootError
 from newroot.images.flat import import_tar
 from newroot.images.limits import DEFAULT, Limits
 from newroot.images.store import ImageStore
-from newroot.linux.constants import EROFS_SUFFIX
 from newroot.linux.erofs import open_layer
+from newroot.linux.paths import EROFS_SUFFIX
 
 Member = tuple[tarfile.TarInfo, bytes]
 
