@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from network_hosts import HOST, OUTSIDE, Host
+from network_hosts import HOST, HOST6, OUTSIDE, OUTSIDE6, Host
 
 from newroot.testing.needs import needs
 
@@ -231,3 +232,107 @@ def _quoted(word: str) -> str:
     import shlex
 
     return shlex.quote(word)
+
+
+def test_names_of_all_networks_that_a_container_is_on_are_known_to_it(host: Host) -> None:
+    for name in ("shop", "back"):
+        host.ok("network", "create", name)
+    host.start("web", "--network", "shop")
+    host.start("db", "--network", "back")
+    words = ("--network", "shop", "--network", "back", "busybox", "sh", "-c")
+    host.ok("run", "--rm", *words, "ping -c1 -W2 web && ping -c1 -W2 db")
+    stranger = host.newroot("run", "--rm", "--network", "shop", "busybox", "nslookup", "db")
+
+    assert stranger.returncode != 0
+
+
+def test_a_killed_responder_is_started_again_by_the_next_command(host: Host) -> None:
+    host.ok("network", "create", "shop")
+    host.start("db", "--network", "shop")
+    responder = _responder(host)
+    os.kill(responder, signal.SIGKILL)
+    while os.path.exists(f"/proc/{responder}"):
+        pass
+    host.ok("ps")
+    host.ok("run", "--rm", "--network", "shop", "busybox", "ping", "-c1", "-W2", "db")
+    again = _responder(host)
+    host.ok("rm", "-f", "db")
+    while os.path.exists(f"/proc/{again}"):
+        pass  # it ends with its last container
+
+    assert again != responder
+
+
+def _responder(host: Host) -> int:
+    """The process that answers names, found by what it has open."""
+    said = host.run("ss", "-Hulnp", "sport = 53").stdout
+    return int(said.partition("pid=")[2].partition(",")[0])
+
+
+@needs("pasta")
+def test_pasta_reaches_out_and_is_reached_by_a_published_port(host: Host) -> None:
+    container_id = host.start("web", "--network", "pasta", "-p", "8080:80", command=SERVE)
+    inside = host.outside.popen("busybox", "httpd", "-f", "-h", "/etc", "-p", "81")
+    try:
+        while not host.outside.run("ss", "-Hltn", "sport = 81").stdout:
+            pass
+        out = host.newroot(
+            "run", "--rm", "--network", "pasta", "busybox", *get(f"http://{OUTSIDE}:81/hostname")
+        )
+    finally:
+        inside.kill()
+        inside.communicate()
+    said = host.outside.run(*FETCH, f"http://{HOST}:8080/hostname")
+    helper = json.loads((host.root / "run" / container_id / "network.json").read_text())["helper"]
+    host.ok("kill", "web")
+    host.ok("wait", "web")
+    while os.path.exists(f"/proc/{helper['pid']}"):
+        pass  # it goes with its container
+
+    assert said.stdout.strip() == container_id[:12]
+    assert out.returncode == 0
+
+
+def test_a_network_with_ipv6_is_reached_by_it(host: Host) -> None:
+    host.ok("network", "create", "--ipv6", "six")
+    container_id = host.start("web", "--network", "six", "-p", "8080:80", command=SERVE)
+    said = host.outside.run(*FETCH, f"http://[{HOST6}]:8080/hostname")
+    out = host.newroot(
+        "run", "--rm", "--network", "six", "busybox", "ping6", "-c1", "-W2", OUTSIDE6
+    )
+
+    assert said.stdout.strip() == container_id[:12]
+    assert out.returncode == 0
+
+
+def test_fifty_starts_at_once_with_kills_give_no_address_twice(host: Host) -> None:
+    host.ok("network", "create", "--subnet", "10.77.0.0/24", "crowd")
+    words = ("run", "--rm", "--network", "crowd", "busybox", "sh", "-c")
+    script = "ip -4 -o addr show eth0 | tr -s ' ' | cut -d' ' -f4; read x"
+    commands = [_crowd(host, *words, script) for _ in range(50)]
+    for number, command in enumerate(commands):
+        if number % 5 == 4:  # some at once, whatever they are about
+            command.kill()
+    addresses = []
+    for number, command in enumerate(commands):
+        if number % 5 == 4:
+            continue
+        assert command.stdout is not None
+        addresses.append(command.stdout.readline().strip())
+    for command in commands:
+        command.kill()
+        command.communicate()
+    host.ok("ps")
+
+    assert "" not in addresses
+    assert len(set(addresses)) == len(addresses) == 40
+    assert json.loads(host.ok("network", "inspect", "crowd"))[0]["Containers"] == {}
+    assert "nrv" not in host.run("ip", "-br", "link").stdout
+
+
+def _crowd(host: Host, *words: str) -> subprocess.Popen[str]:
+    argv = [*_newroot(host, *words)]
+    argv.insert(argv.index("run") + 1, "-i")
+    return subprocess.Popen(
+        host.command(*argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )

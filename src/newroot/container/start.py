@@ -142,7 +142,6 @@ class Starter:
             sourced=mounts.find_sources(settings, source, self._volumes, make=False),
             devices=find_devices(settings),
             upper=(f"{directory}/upper", f"{directory}/work") if on_disk else None,
-            is_wired=_is_wired(settings),
             **_explained_ids(settings),
         )
         return self._draw(container_id, settings, source, parts).plan

@@ -34,7 +34,7 @@ _FEW = 8  #: of many ids that begin alike, as many are named
 #: The files of a run directory.
 _OF_A_RUN = (
     "state.json", "state.json.new", "pid", "pid.new", "attach", "visited",
-    "network.json", "network.json.new",
+    "network.json", "network.json.new", "pasta.pid",
 )  # fmt: skip
 _ENDING_S = 2.0  # longer than a launcher takes to end, unless a process is stuck in the kernel
 

@@ -26,6 +26,11 @@ def sweep(storage: ContainerStorage, volumes: VolumeStore | None = None) -> int:
     for claim in storage.abandoned():
         finish(storage, claim, volumes)
         count += 1
+    if os.path.isdir(f"{storage.run_root}/networks"):
+        from newroot.container.networking import networks_of
+        from newroot.network.mending import mend_responders
+
+        mend_responders(networks_of(storage))
     return count
 
 

@@ -7,6 +7,7 @@ from newroot.doctor.check import Check
 from newroot.doctor.host import check_cgroups, check_disk, check_features, check_isolation
 from newroot.doctor.layers import check_layers
 from newroot.doctor.leavings import check_containers, check_orphans, check_staged
+from newroot.doctor.networks import check_networks
 from newroot.doctor.snapshots import check_snapshots
 
 #: What newroot keeps.
@@ -17,6 +18,7 @@ STORE_CHECKS = (
     Check(name="layers", asks="every layer is unpacked as its blob has it", run=check_layers),
     Check(name="orphans", asks="nothing is stored that nobody names", run=check_orphans),
     Check(name="snapshots", asks="nothing is kept that no container needs", run=check_snapshots),
+    Check(name="networks", asks="no address is a dead container's", run=check_networks),
     Check(name="containers", asks="every container can be read", run=check_containers),
 )
 #: What newroot runs on.

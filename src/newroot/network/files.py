@@ -66,6 +66,11 @@ def host_resolv() -> Resolv:
     return found
 
 
+def has_reachable() -> bool:
+    """Whether the host names a server that is not at its own loopback."""
+    return any(not s.startswith("127.") and s != "::1" for s in host_resolv().servers)
+
+
 def resolv(
     own: Sequence[str],
     *,

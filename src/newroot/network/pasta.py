@@ -16,7 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from newroot.network.asked import Networking, Port
+    from newroot.network.asked import Networking
+    from newroot.network.ports import Taken
 
 _SIGTERM = 15
 #: Where a container asks for names when the host's servers are out of its reach: podman's choice.
@@ -24,11 +25,19 @@ DNS_FORWARD = "169.254.1.1"
 
 
 def start_pasta(
-    netns: str, asked: Networking, ports: tuple[Port, ...], userns: str | None, dns_forward: bool
+    note: str,
+    netns: int,
+    asked: Networking,
+    ports: tuple[Taken, ...],
+    userns: int | None,
+    *,
+    dns_forward: bool,
 ) -> dict[str, Any]:
-    """Connect the namespace at the path *netns*, in the user namespace *userns*.
+    """Connect the namespace *netns*, a descriptor, that belongs to the user namespace *userns*.
 
-    Returns what ``end_helper()`` needs.  Raises UnsupportedError, SyscallError: a port in use, too.
+    They are handed over as its standard input and output: it gives up the capabilities that it
+    would take to open what another process of root's has.  *note* is where it writes its process
+    id.  Returns what ``end_helper()`` needs.  Raises UnsupportedError, SyscallError.
     """
     program = find("pasta")
     if program is None:
@@ -37,38 +46,44 @@ def start_pasta(
             feature="--network pasta",
             hint="apt-get install passt; or --network none",
         )
-    from newroot.network.processes import run_with_input
+    from newroot.network.processes import run
 
-    note = os.memfd_create("newroot-pid", 0)
-    pid_file = f"/proc/{os.getpid()}/fd/{note}"
     argv = [
-        program, "--config-net", "--quiet", "--pid", pid_file, "--netns", netns,
-        *(("--userns", userns) if userns else ()),
+        program, "--config-net", "--quiet", "--pid", note, "--netns", "/proc/self/fd/0",
+        *(("--userns", "/proc/self/fd/1") if userns is not None else ()),
         *_ports(ports, "tcp", "-t"), *_ports(ports, "udp", "-u"), "-T", "none", "-U", "none",
         *(("--dns-forward", DNS_FORWARD) if dns_forward else ()),
         *(("--runas", "0:0") if os.geteuid() == 0 else ()),
         "--no-map-gw", *asked.options,
     ]  # fmt: skip
-    try:
-        code, said = run_with_input(argv, b"")
-        words = " ".join(said.decode(errors="replace").split())[:300]
-        text = os.pread(note, 32, 0).strip()
-    finally:
-        os.close(note)
-    if code or not text.isdigit():
-        raise SyscallError(
-            f"pasta: {words or f'it ended with {code}'}", errno=1, call="pasta", target=netns
-        )
-    pid = int(text)
+    fds = {0: netns, **({1: userns} if userns is not None else {})}
+    code, said = run(argv, fds)
+    if code:
+        raise _failure(said.decode(errors="replace"), code)
+    with open(note, encoding="ascii") as file:
+        pid = int(file.read())
+    os.unlink(note)
     return {"pid": pid, "startTicks": start_ticks(pid), "program": "pasta"}
 
 
-def _ports(ports: tuple[Port, ...], protocol: str, flag: str) -> list[str]:
+def _failure(said: str, code: int) -> SyscallError:
+    lines = [line for line in said.splitlines() if "syslog" not in line]
+    words = "; ".join(line.strip() for line in lines if line.strip())[:300]
+    return SyscallError(
+        f"pasta: {words or f'it ended with {code}'}",
+        errno=1,
+        call="pasta",
+        target="pasta",
+        hint="a port of the host's may be in use: ss -ltnp" if "port" in words.lower() else None,
+    )
+
+
+def _ports(ports: tuple[Taken, ...], protocol: str, flag: str) -> list[str]:
     found = []
-    for port in ports:
-        if port.protocol == protocol:
-            where = f"{port.host_ip}/" if port.host_ip else ""
-            found += [flag, f"{where}{port.host_port}:{port.container_port}"]
+    for kind, host_ip, host_port, port in ports:
+        if kind == protocol:
+            where = f"{host_ip}/" if host_ip else ""
+            found += [flag, f"{where}{host_port}:{port}"]
     return found or [flag, "none"]
 
 

@@ -41,18 +41,27 @@ def spawn(argv: Sequence[str], fds: dict[int, int], *, apart: bool = False) -> i
 def run_with_input(argv: Sequence[str], data: bytes) -> tuple[int, bytes]:
     """Run a program to its end on *data*; its exit code, and what it said on both streams."""
     given = os.memfd_create("newroot-input", os.MFD_CLOEXEC)
-    said = os.memfd_create("newroot-output", os.MFD_CLOEXEC)
     try:
         while data:
             data = data[os.write(given, data) :]
         os.lseek(given, 0, os.SEEK_SET)
-        pid = spawn(argv, {0: given, 1: said, 2: said})
-        _, status = os.waitpid(pid, 0)
-        size = os.lseek(said, 0, os.SEEK_END)
-        return os.waitstatus_to_exitcode(status), os.pread(said, min(size, 65536), 0)
+        return run(argv, {0: given}, said=(1, 2))
     finally:
         os.close(given)
-        os.close(said)
+
+
+def run(
+    argv: Sequence[str], fds: dict[int, int], *, said: tuple[int, ...] = (2,)
+) -> tuple[int, bytes]:
+    """Run a program to its end on *fds*; its exit code, and what came on the streams *said*."""
+    output = os.memfd_create("newroot-output", os.MFD_CLOEXEC)
+    try:
+        pid = spawn(argv, {**fds, **dict.fromkeys(said, output)})
+        _, status = os.waitpid(pid, 0)
+        size = os.lseek(output, 0, os.SEEK_END)
+        return os.waitstatus_to_exitcode(status), os.pread(output, min(size, 65536), 0)
+    finally:
+        os.close(output)
 
 
 def python_argv(module: str, *arguments: str) -> list[str]:

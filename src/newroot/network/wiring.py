@@ -175,6 +175,9 @@ class Wiring:
             return self._share()
         if self._kind == BRIDGE:
             self._prepare_bridges()
+        elif self._kind == PASTA:
+            ports = wanted_ports(self._asked, self._who.exposed)
+            self._ports = take(ports, ipv6=False, owner=self._networks.owner)
         self._describe()
         return None
 
@@ -287,33 +290,46 @@ class Wiring:
             return
         space = namespace.make(launcher)
         with space:
-            self._plug(space)
+            self._plug(space, None)
             self.fd = space.release()
 
     def enter(self, launcher: Launcher, pid: int) -> None:
         """Wire the namespace that *pid* was born in."""
         fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        userns = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            with namespace.enter(launcher, fd) as space:
-                self._plug(space)
+            if self._kind == PASTA:
+                self._help(fd, userns)
+            else:
+                with namespace.enter(launcher, fd) as space:
+                    self._plug(space, userns)
         finally:
             os.close(fd)
+            os.close(userns)
 
-    def _plug(self, space: namespace.Namespace) -> None:
+    def _plug(self, space: namespace.Namespace, userns: int | None) -> None:
         if self._endpoints:
             routed: set[int] = set()
             with Making() as host:
                 for endpoint in self._endpoints:
                     plug(host, space, endpoint, routed)
         elif self._kind == PASTA:
-            self._help(f"/proc/{os.getpid()}/fd/{space.fd}", None)
+            self._help(space.fd, userns)
 
-    def _help(self, netns: str, userns: str | None) -> None:
+    def _help(self, netns: int, userns: int | None) -> None:
         """Have pasta pass on what goes in and out."""
         from newroot.network.pasta import start_pasta
 
-        ports = wanted_ports(self._asked, self._who.exposed)
-        self._helper = start_pasta(netns, self._asked, ports, userns, self._forwards_dns)
+        taken = tuple(self._ports.taken)
+        self._ports.close()  # it binds them itself, at once
+        self._helper = start_pasta(
+            f"{self._who.run_directory}/pasta.pid",
+            netns,
+            self._asked,
+            taken,
+            userns,
+            dns_forward=self._forwards_dns,
+        )
         self._note()
 
     # ---- what is said of it ----
@@ -343,6 +359,11 @@ class Wiring:
             if endpoint.network.names
             for subnet in endpoint.network.subnets[:1]
         ]
+        if self._kind == PASTA and not asked.dns and not files.has_reachable():
+            from newroot.network.pasta import DNS_FORWARD
+
+            self._forwards_dns = True
+            servers = [DNS_FORWARD]
         self.resolv = files.resolv(
             servers,
             dns=asked.dns,
