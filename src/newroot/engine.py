@@ -22,6 +22,7 @@ from newroot.engine_boot import BootVerbs
 from newroot.engine_branches import BranchVerbs
 from newroot.engine_containers import ContainerVerbs
 from newroot.engine_copy import CopyVerbs
+from newroot.engine_health import HealthVerbs
 from newroot.engine_images import ImageVerbs
 from newroot.engine_look import LookVerbs
 from newroot.engine_manage import ManageVerbs
@@ -53,6 +54,7 @@ class Engine(
     BootVerbs,
     BranchVerbs,
     CopyVerbs,
+    HealthVerbs,
     ImageVerbs,
     LookVerbs,
     ManageVerbs,

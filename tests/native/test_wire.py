@@ -61,7 +61,8 @@ LAYOUTS: dict[str, tuple[list[str], struct.Struct]] = {
     "struct keep": (
         [
             *("magic", "flags", "clone_flags", "policy", "most_restarts"),
-            *("log_files", "restarts", "log_bytes", "delay_ms", "own", "id"),
+            *("log_files", "restarts", "log_bytes", "delay_ms", "own", "check_ms"),
+            *("reserved", "id"),
         ],
         keep.KEEP,
     ),

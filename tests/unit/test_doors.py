@@ -40,6 +40,7 @@ DOORS: dict[str, set[str]] = {
         "engine_branches",
         "engine_containers",
         "engine_copy",
+        "engine_health",
         "engine_images",
         "engine_look",
         "engine_manage",
@@ -54,6 +55,7 @@ DOORS: dict[str, set[str]] = {
     "engine_copy": {"container", "engine_between"},  # files go into them and come out
     "engine_between": {"images", "container"},  # by a tar, from one root to another
     "engine_files": {"images", "container"},  # a container's files, as images and archives
+    "engine_health": {"container"},  # whether they are well
     "engine_images": {"images", "container", "engine_files"},  # its verbs for both
     "engine_look": {"images", "container"},  # what it can tell of them
     "engine_manage": {"images", "container", "engine_disk"},  # changing and tidying up

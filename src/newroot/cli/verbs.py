@@ -33,6 +33,11 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "kill": ("end:KILL", "Send containers a signal", "Containers"),
     "wait": ("end:WAIT", "Wait until containers have ended; print their exit codes", "Containers"),
     "cp": ("cp:COPY", "Copy files into a container, or out of it", "Containers"),
+    "healthcheck run": (
+        "healthcheck:HEALTHCHECK",
+        "Ask whether a container is well",
+        "Containers",
+    ),
     "logs": ("logs:LOGS", "Show what a detached container has said", "Containers"),
     "attach": ("begin:ATTACH", "Make a running container's streams ours", "Containers"),
     "ps": ("ps:LIST", "List containers", "Containers"),

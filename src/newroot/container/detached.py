@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 
 from newroot.container import attach, last_act
+from newroot.container.health import STARTING, health_of
 from newroot.container.pipes import DEVNULL, PIPE, open_stdio
 from newroot.container.stdio import Stdio
 from newroot.isolation import rootless
@@ -24,11 +25,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
 
+    from newroot.container.health import Health
     from newroot.container.process import Process
     from newroot.container.settings import Settings
     from newroot.container.source import Source
     from newroot.container.start import Starter
     from newroot.container.storage import Claim, ContainerStorage
+
+_MOST_MS = 2**32 - 1
 
 _RESTARTS = {
     "no": k.RESTART_NO,
@@ -149,8 +153,10 @@ def start_detached(
     Raises what ``Starter.start()`` does, and StepError when a step failed or the command is not
     there.
     """
+    health = health_of(settings, source.image)
+    asked = {"health": STARTING} if health is not None else {}
     # Its owner is not this process for long.
-    claim.write_state(detached=True, remove=settings.remove)
+    claim.write_state(detached=True, remove=settings.remove, **asked)
     launcher = Launcher(detached=True)
     process: Process | None = None
     try:
@@ -164,7 +170,7 @@ def start_detached(
         )
         try:
             process.wait_started()
-            visit = _hand_over(launcher, settings, claim, process, attached, before)
+            visit = _hand_over(launcher, settings, claim, process, attached, before, health)
         except BaseException:
             process.close()
             raise
@@ -190,6 +196,7 @@ def _hand_over(
     process: Process,
     attached: bool,
     before: Before,
+    health: Health | None,
 ) -> _socket.socket | None:
     request = process.request
     assert request is not None
@@ -201,7 +208,7 @@ def _hand_over(
     try:
         monitor = k.keep(
             launcher,
-            _keeping(settings, process, claim, before),
+            _keeping(settings, process, claim, before, health),
             request.plan,
             directory=directory,
             run_directory=claim.fd,
@@ -236,7 +243,9 @@ def _ends(process: Process) -> list[int]:
     return [pipe.fileno() for pipe in pipes if pipe is not None]
 
 
-def _keeping(settings: Settings, process: Process, claim: Claim, before: Before) -> k.Keeping:
+def _keeping(
+    settings: Settings, process: Process, claim: Claim, before: Before, health: Health | None
+) -> k.Keeping:
     request, wiring = process.request, process.wiring
     assert request is not None
     flags = k.KEEP_PLAIN if settings.log_driver == "plain" else 0
@@ -260,5 +269,6 @@ def _keeping(settings: Settings, process: Process, claim: Claim, before: Before)
         id=claim.id,
         restarts=before.restarts,
         delay_ms=before.delay_ms,
+        check_ms=0 if health is None else min(max(health.interval_ns // 10**6, 1), _MOST_MS),
         act=act,
     )

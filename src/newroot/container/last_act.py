@@ -1,10 +1,12 @@
 """What a monitor becomes when its container's end, or its next beginning, takes Python.
 
-    python -I -S last_act.py ROOT RUN_ROOT ID clear|again FD RESTARTS DELAY_MS
+    python -I -S last_act.py ROOT RUN_ROOT ID clear|again|check FD RESTARTS DELAY_MS
 
 ``clear`` removes a container that goes at its end, ``again`` starts one whose user namespace only
-we can give its ids.  FD is the run directory, whose lock comes with it: nobody sees the container
-as free meanwhile, and if this process is killed the next command clears away.
+we can give its ids.  ``check`` is no last act: it is a child of the monitor's, asks once whether
+the container is well, and has no descriptor.  FD is the run directory, whose lock comes with it:
+nobody sees the container as free meanwhile, and if this process is killed the next command clears
+away.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ def _main(root: str, run_root: str, container_id: str, what: str, *numbers: str)
 
     fd, restarts, delay_ms = map(int, numbers)
     storage = ContainerStorage(root, run_root)
+    if what == "check":
+        return _check(storage, container_id)
     claim = Claim(storage, container_id, fd)
     claim.state = storage.state(container_id)
     if what == "again":
@@ -41,6 +45,17 @@ def _main(root: str, run_root: str, container_id: str, what: str, *numbers: str)
         from newroot.container.sweep import finish
 
         finish(storage, claim, VolumeStore(root))
+
+
+def _check(storage: ContainerStorage, container_id: str) -> None:
+    from newroot.container.health_check import check
+    from newroot.plan.launcher import Launcher
+
+    launcher = Launcher()
+    try:
+        check(storage, container_id, launcher)
+    finally:
+        launcher.close()
 
 
 def _again(

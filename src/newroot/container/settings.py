@@ -83,6 +83,12 @@ class Settings:
     log_bytes: int = 100 << 20  #: in one file of the log; 0: no limit
     log_files: int = 3  #: as many are kept
 
+    health_test: tuple[str, ...] | None = None  #: CMD or CMD-SHELL and words, NONE; None: image's
+    health_interval_ns: int = 0  #: 0, here and below: the image's, or the default
+    health_timeout_ns: int = 0
+    health_start_period_ns: int = 0
+    health_retries: int = 0
+
     switch: Literal["pivot", "move", "chroot"] = "pivot"  #: how the root is entered
     readonly_root: bool = False  #: the mounts on it are as they say
     upper: Literal["disk", "memory"] = "disk"  #: where what is written goes; memory forgets it

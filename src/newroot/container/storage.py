@@ -60,6 +60,10 @@ class Claim:
         return self._storage.directory(self.id)
 
     @property
+    def storage(self) -> ContainerStorage:
+        return self._storage
+
+    @property
     def run_root(self) -> str:
         return self._storage.run_root
 
@@ -322,7 +326,16 @@ class ContainerStorage:
 
             found["network"] = _read(f"{directory}/network.json")
             found["ports"] = ports_of(found["network"])
+        if "health" in found:
+            from newroot.container.health import read_health
+
+            found["healthLog"] = read_health(self, container_id, found.get("startTicks"))
+            found["health"] = found["healthLog"]["Status"]
         return found
+
+    def health(self, container_id: str) -> dict[str, Any]:
+        """What its last health checks came to; empty before the first."""
+        return _read(f"{self.directory(container_id)}/health.json")
 
     def config(self, container_id: str) -> dict[str, Any]:
         """Its config.json, as its last start had it; empty before the first."""
@@ -352,7 +365,10 @@ class ContainerStorage:
         the next start draws anew.  With *new* the container itself may be.
         """
         directory = self.directory(container_id)
-        lasting = document != "config.json" and self.state(container_id).get("remove") is not True
+        lasting = (
+            document not in ("config.json", "health.json")
+            and self.state(container_id).get("remove") is not True
+        )
         _write_beside(f"{directory}/{document}", json.dumps(value), lasting=lasting)
         if lasting and new and document == "record.json":
             _fsync_directory(f"{self.root}/containers")

@@ -129,6 +129,14 @@ _ONE: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "rm": ("remove", _same),
     "stop_signal": ("stop_signal", _in("container.names", "parse_signal")),
     "stop_timeout": ("stop_timeout", _in("container.keep_options", "parse_stop_timeout")),
+    "health_cmd": ("health_test", _in("container.health", "parse_health_command")),
+    "health_interval": ("health_interval_ns", _in("container.health", "parse_health_time")),
+    "health_timeout": ("health_timeout_ns", _in("container.health", "parse_health_time")),
+    "health_start_period": (
+        "health_start_period_ns",
+        _in("container.health", "parse_health_time"),
+    ),
+    "health_retries": ("health_retries", _in("container.health", "parse_retries")),
     "log_driver": ("log_driver", _in("container.keep_options", "parse_log_driver")),
     "read_only": ("readonly_root", _same),
     "switch": ("switch", _choice("switch", _SWITCHES)),
@@ -239,6 +247,10 @@ def _log_options(options: Any, host_env: object) -> dict[str, Any]:
     return parse_log_options(options)
 
 
+def _no_health(wanted: Any, host_env: object) -> dict[str, Any]:
+    return {"health_test": ("NONE",)} if wanted else {}
+
+
 def _labels(files: Any, labels: Any, host_env: object) -> dict[str, Any]:
     from newroot.container.labels import read_labels
 
@@ -270,6 +282,7 @@ _GROUPS: tuple[tuple[tuple[str, ...], Callable[..., dict[str, Any]]], ...] = (
     (("ulimit",), _ulimits),
     (("restart",), _restart),
     (("log_opt",), _log_options),
+    (("no_healthcheck",), _no_health),
     (("label_file", "label"), _labels),
 )
 _MANY = frozenset(word for group, _ in _GROUPS for word in group)

@@ -22,6 +22,7 @@
 #include <asm/signal.h>
 #include <asm/termios.h>
 #include <linux/fcntl.h>
+#include <linux/sched.h>
 #include <linux/stat.h>
 #include <linux/time.h>
 #include <linux/wait.h>
@@ -29,7 +30,7 @@
 enum
 {
   MOST_CLIENTS = 16,
-  MOST_POLLED = 5 + MOST_CLIENTS,
+  MOST_POLLED = 6 + MOST_CLIENTS,
   MOST_DATA = 32768,
   MOST_WORDS = 16, /* of the command that this becomes */
   SOURCES = 2,     /* the terminal, or what the command says on 1 and on 2 */
@@ -61,6 +62,8 @@ static struct
   uint32_t restarts;
   uint64_t delay_ms, began_ms, due_ms; /* due: when to begin again; 0: not now */
   int code, value;                     /* how it ended, as waitid(2) tells */
+  int check;                           /* a pidfd of what looks whether it is well; or -1 */
+  uint64_t check_due_ms;
   /* In hand: one packet of output, and what was typed and did not fit yet. */
   size_t out_size, in_size, in_done;
   char out[1 + MOST_DATA], in[1 + MOST_DATA];
@@ -344,6 +347,7 @@ begin_again (bear_function *again)
   self.due_ms = 0;
   self.restarts++;
   self.began_ms = now_ms ();
+  self.check_due_ms = self.began_ms + self.keep.check_ms;
   if (done >= 0)
     {
       self.alive = 1;
@@ -378,6 +382,30 @@ take_report (void)
     close_fd (&fd);
 }
 
+/* ---- whether it is well ---- */
+
+/* The next check is so long after the end of this one. */
+static void
+collect_check (int options)
+{
+  siginfo_t info = { 0 };
+  if (sys (__NR_waitid, P_PIDFD, self.check, &info, WEXITED | options, NULL) < 0
+      || info.si_pid == 0)
+    return;
+  drop (&self.check);
+  self.check_due_ms = now_ms () + self.keep.check_ms;
+}
+
+/* Nobody may note how the container is when it is no more. */
+static void
+end_check (void)
+{
+  if (self.check < 0)
+    return;
+  sys (__NR_pidfd_send_signal, self.check, SIGKILL, NULL, 0);
+  collect_check (0);
+}
+
 /* ---- the loop ---- */
 
 static void
@@ -385,6 +413,12 @@ watch (struct pollfd *polled, int *count, int fd, short events)
 {
   polled[*count] = (struct pollfd){ .fd = fd, .events = events };
   (*count)++;
+}
+
+static int
+is_to_be_checked (void)
+{
+  return self.alive && self.keep.check_ms != 0 && self.check < 0;
 }
 
 /* A negative descriptor is passed over: poll(2). */
@@ -404,15 +438,17 @@ wait_for_news (struct pollfd *polled)
              (short)((typed ? 0 : POLLIN) | (client->owes ? POLLOUT : 0)));
     }
   watch (polled, &count, typed ? self.input : -1, POLLOUT);
+  watch (polled, &count, self.check, POLLIN);
 
   int64_t left[2] = { 0, 0 };
-  uint64_t now = self.due_ms ? now_ms () : 0;
-  if (self.due_ms > now)
+  uint64_t due = self.due_ms ? self.due_ms : is_to_be_checked () ? self.check_due_ms : 0;
+  uint64_t now = due ? now_ms () : 0;
+  if (due > now)
     {
-      left[0] = (int64_t)(self.due_ms - now) / 1000;
-      left[1] = (int64_t)(self.due_ms - now) % 1000 * 1000000;
+      left[0] = (int64_t)(due - now) / 1000;
+      left[1] = (int64_t)(due - now) % 1000 * 1000000;
     }
-  if (sys (__NR_ppoll, polled, count, self.due_ms ? left : NULL, NULL, 0) < 0)
+  if (sys (__NR_ppoll, polled, count, due ? left : NULL, NULL, 0) < 0)
     for (int i = 0; i < count; i++)
       polled[i].revents = 0;
 }
@@ -444,6 +480,8 @@ handle_news (const struct pollfd *polled)
       take_output (i);
   if (polled[3 + SOURCES + MOST_CLIENTS].revents)
     give_input ();
+  if (polled[4 + SOURCES + MOST_CLIENTS].revents)
+    collect_check (WNOHANG);
 }
 
 /* It has ended, and all that it said has been passed on. */
@@ -466,7 +504,7 @@ note_death (void)
 /* What takes Python is done in this process's place, so that none of it is there before.  The
  * command has the run directory, whose lock is the container's, and knows its number. */
 static void
-become (const char *what)
+become (const char *what, int keeps_lock)
 {
   static char words[8192], numbers[3][24];
   char *argv[MOST_WORDS + 5], *none[] = { NULL };
@@ -479,9 +517,26 @@ become (const char *what)
   argv[count++] = in_words (numbers[1], self.restarts);
   argv[count++] = in_words (numbers[2], self.delay_ms);
   argv[count] = NULL;
-  sys (__NR_fcntl, self.run_directory, F_SETFD, 0);
+  if (keeps_lock)
+    sys (__NR_fcntl, self.run_directory, F_SETFD, 0);
   ignore_broken_pipes (0);
   sys (__NR_execve, argv[0], argv, none);
+}
+
+/* A process of the host's looks whether the container is well, and notes what it saw. */
+static void
+begin_check (void)
+{
+  struct clone_args args
+      = { .flags = CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&self.check, .exit_signal = SIGCHLD };
+  long pid = sys (__NR_clone3, &args, sizeof args);
+  if (pid == 0)
+    {
+      become ("check", 0);
+      sys (__NR_exit_group, 1);
+    }
+  if (pid < 0)
+    self.check_due_ms = now_ms () + self.keep.check_ms;
 }
 
 static void
@@ -531,7 +586,8 @@ begin (const struct keep *keep, const int *fds, struct borne born)
   self.log_directory = fds[KEEP_DIRECTORY];
   self.run_directory = fds[KEEP_RUN_DIRECTORY];
   self.listener = fds[KEEP_LISTENER];
-  self.report = -1;
+  self.report = self.check = -1;
+  self.check_due_ms = self.began_ms + keep->check_ms;
   self.sources[0] = streams[0];
   self.sources[1] = terminal ? -1 : streams[1];
   self.input = terminal ? streams[0] : keep->flags & KEEP_STDIN ? streams[2] : -1;
@@ -574,21 +630,24 @@ monitor (const struct keep *keep, const int *fds, struct borne born, bear_functi
             break;
           if (self.keep.flags & KEEP_AGAIN_BY_ACT)
             {
-              become ("again");
+              become ("again", 1);
               break;
             }
           begin_again (again);
         }
       else if (self.due_ms == 0 && is_over ())
         {
+          end_check ();
           note_death ();
           if (!is_to_begin_again ())
             break;
           plan_next ();
         }
+      if (is_to_be_checked () && now_ms () >= self.check_due_ms)
+        begin_check ();
     }
   say_the_end ();
   if (self.keep.flags & KEEP_LAST_ACT && !has_vanished (self.run_directory))
-    become ("clear");
+    become ("clear", 1);
   return 0;
 }

@@ -222,6 +222,7 @@ struct keep
   uint32_t log_files, restarts;   /* 0: no log; how often it began anew already */
   uint64_t log_bytes;             /* in one file; 0: no limit */
   uint32_t delay_ms, own;         /* that it had before it began anew last; see above */
+  uint32_t check_ms, reserved;    /* between two health checks; 0: there are none */
   char id[64];                    /* the container's */
 };
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from newroot.plan.launcher import Launcher
 
-KEEP = Struct("=IIQIIIIQII64s")  #: struct keep in native/wire.h
+KEEP = Struct("=IIQIIIIQIIII64s")  #: struct keep in native/wire.h
 KEEP_MAGIC = int.from_bytes(b"keep", "little")
 KEEP_TERMINAL, KEEP_STDIN, KEEP_STDIN_ONCE, KEEP_PLAIN = 1, 2, 4, 8
 KEEP_LAST_ACT, KEEP_AGAIN_BY_ACT = 16, 32
@@ -43,6 +43,7 @@ class Keeping:
     id: str = ""  #: the container's, 64 letters
     restarts: int = 0  #: how often it has begun anew already
     delay_ms: int = 0  #: that it had before it began anew last
+    check_ms: int = 0  #: how long after a health check the next one is; 0: there is none
     act: tuple[str, ...] = ()  #: the command that KEEP_LAST_ACT and KEEP_AGAIN_BY_ACT mean
 
 
@@ -77,6 +78,8 @@ def keep(
         keeping.log_bytes,
         keeping.delay_ms,
         len(own),
+        keeping.check_ms,
+        0,
         keeping.id.encode(),
     )
     words = b"".join(os.fsencode(word) + b"\0" for word in keeping.act)

@@ -27,6 +27,14 @@ ASKED = {
         "volume v",
         "mount",
         "volumes-from",
+        *(
+            "health-cmd",
+            "health-interval",
+            "health-timeout",
+            "health-retries",
+            "health-start-period",
+        ),
+        "no-healthcheck",
         "tmpfs",
         "env e",
         "env-file",
@@ -99,6 +107,8 @@ def test_every_flag_is_a_setting_or_the_run_s_own() -> None:
         "publish": ["80"], "expose": ["80"], "ip": "10.0.0.2", "ip6": "fd00::2",
         "mac_address": "02:42:00:00:00:01", "dns": ["10.0.0.1"], "dns_search": ["."],
         "dns_option": ["ndots:1"], "add_host": ["a:10.0.0.1"],
+        "health_interval": "1s", "health_timeout": "1s", "health_start_period": "1s",
+        "health_retries": "1", "volumes_from": ["c:ro"],
     }  # fmt: skip
     for flag in RUN.flags:
         if flag.word in _NOT_SETTINGS:
