@@ -90,6 +90,67 @@ SEQUENCES: dict[str, list[str]] = {
         ),
         *("exec --cwd /tmp --user 5:6 --env A=b --cap CAP_KILL case /view",),
     ],
+    "flags of exec": [
+        *(CREATE, "start case"),
+        "exec --additional-gids 7 --additional-gids 8 --user 5 case /view",
+        "exec --no-new-privs --cap CAP_NET_RAW --cap CAP_KILL case /view",
+        "exec --env HOME=/x --env A= --env A=b case /view",
+        "!exec --env NONE case /view",
+        "!exec --env =value case /view",
+        "exec --user 1000 case /view",
+        "!exec --user nobody case /view",
+        "!exec --cwd relative case /view",
+        "exec --cap CAP_NOVELTY case /view",
+        "!exec --apparmor some case /view",
+        "!exec --process-label some:label case /view",
+        "!exec --process /nowhere case",
+        "!exec --cgroup /nowhere case /view",
+        "!exec --cgroup ../.. case /view",
+        "!exec case",
+        "!exec --console-socket /nowhere case /view",
+        "pause case",
+        "!exec --cgroup / case /view",
+        "resume case",
+        "exec --cgroup / case /view",
+    ],
+    "flags of run": [
+        "run --detach --no-pivot --bundle @ case",
+        *("state case", "exec case /view", "delete --force case"),
+        "run --detach --no-new-keyring --no-subreaper --bundle @ case",
+        *("state case", "exec case /view", "delete --force case"),
+        "run --detach --pid-file @/pid --bundle @ case",
+        *("!run --detach --bundle @ case", "delete --force case"),
+        "!create --console-socket @/none --bundle @ case",
+        "!create --preserve-fds 7 --bundle @ case",
+        "!create --bundle @ --pid-file /nowhere/at/all case",
+        "!state case",
+    ],
+    "run that keeps what has ended": [
+        "say process.args ['/view']",
+        "run --keep --bundle @ case",
+        *("state case", "!start case", "!run --bundle @ case", "delete case", "!state case"),
+        "run --bundle @ case",
+        "!state case",
+    ],
+    "limits": [
+        *(CREATE, "start case", "update --pids-limit 20 case", "update --cpu-share 200 case"),
+        "update --memory 100M --memory-swap 100M case",
+        "update --memory 50M case",
+        "update --cpu-quota 5000 --cpu-period 10000 case",
+        "update --cpuset-cpus 0 --cpuset-mems 0 case",
+        "update --blkio-weight 500 case",
+        "update --kernel-memory 1M case",
+        "!update --memory much case",
+        "!update --cpuset-cpus 4095 case",
+        "!update --resources /nowhere case",
+        "!update --l3-cache-schema L3:0=1 case",
+        "update case",
+        "events --stats case",
+    ],
+    "all of them": [
+        *(CREATE, "start case", "exec --detach case /view wait:", "kill --all case KILL"),
+        *("until stopped", "kill --all case KILL", "delete case"),
+    ],
     "exec before the start": [CREATE, "exec case /view"],
     "exec when it has ended": [
         *(CREATE, "start case", "kill case KILL", "until stopped", "!exec case /view"),
@@ -153,12 +214,15 @@ class Shell:
         if verb == "list":
             return _list(text)
         if verb == "exec":
-            view = json.loads(text)
+            said = next((line for line in text.splitlines() if line.startswith("{")), None)
+            if said is None:  # it was detached
+                return None
+            view = json.loads(said)
             kept = ("cwd", "env", "probes", "hostname")
             status = dict(re.findall(r"^(\w+):\t(.*)$", view["status"], re.M))
             return {key: view[key] for key in kept} | {
                 key: status[key]
-                for key in ("Uid", "Gid", "CapEff", "CapBnd", "NoNewPrivs", "Umask")
+                for key in ("Uid", "Gid", "Groups", "CapEff", "CapBnd", "NoNewPrivs", "Umask")
             }
         if verb == "ps":
             if text.startswith("["):

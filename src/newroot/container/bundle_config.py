@@ -11,7 +11,7 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, NoReturn
 
     Config = dict[str, Any]
 
@@ -69,13 +69,27 @@ def environment(process: dict[str, Any], rootfs: str) -> list[str]:
     """``process.env`` as runc hands it on: the last of a name, and a HOME if there is none.
 
     *rootfs* is looked into for the user's home directory, as the container sees it before its
-    mounts are there.
+    mounts are there.  Raises SpecError for a word that is no variable.
     """
     found = {word.partition("=")[0]: word for word in process.get("env") or ()}
+    if "" in found or not all(map(_has_value, found.values())):
+        _refuse_word(process["env"])
     if not found.get("HOME", "HOME=").partition("=")[2]:
         uid = int((process.get("user") or {}).get("uid", 0))
         found["HOME"] = f"HOME={_home(uid, rootfs)}"
     return list(found.values())
+
+
+def _has_value(word: str) -> bool:
+    return "=" in word
+
+
+def _refuse_word(env: list[str]) -> NoReturn:
+    """environ(7): a variable is a name, an equals sign and a value."""
+    from newroot.errors import SpecError
+
+    index = next(i for i, word in enumerate(env) if not word.partition("=")[0] or "=" not in word)
+    raise SpecError(f"not NAME=VALUE: {env[index]!r:.100}", pointer=f"/process/env/{index}")
 
 
 def _home(uid: int, rootfs: str) -> str:

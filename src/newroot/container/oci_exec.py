@@ -24,12 +24,17 @@ from newroot.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from newroot.container.stdio import Stdio
     from newroot.plan.launcher import Launcher
 
 _BEFORE = (s.SetOomScore, s.SetRlimit, s.SetLabel)
+
+
+def _silent(words: str) -> None:
+    pass
 
 
 @record
@@ -42,6 +47,7 @@ class ExecWishes:
     terminal_size: tuple[int, int] = (0, 0)
     dies_with_parent: bool = True
     fake_ids: bool = False
+    warn: Callable[[str], None] = _silent
     seccomp: tuple[tuple[bytes, int] | None] | None = None
     """A filter and its flags, or no filter; None: what the container's config says."""
 
@@ -120,7 +126,11 @@ def _stopped() -> WrongStatus:
 def draw(container: OciContainer, config: dict[str, Any], wishes: ExecWishes) -> s.Plan:
     """The plan of a process in a container that was made of *config*."""
     from newroot.container.bundle import seccomp_filter
-    from newroot.container.bundle_config import check_host, held_capabilities
+    from newroot.container.bundle_config import (
+        check_host,
+        held_capabilities,
+        warn_of_capabilities,
+    )
     from newroot.isolation.identity import identity_steps
     from newroot.linux.user_namespaces import has_single_id
 
@@ -129,6 +139,7 @@ def draw(container: OciContainer, config: dict[str, Any], wishes: ExecWishes) ->
         raise SpecError(f"not an absolute path: {process.get('cwd')!r}", pointer="/process/cwd")
     check_host({"process": process})
     kinds = namespaces.kinds(linux.get("namespaces") or [])
+    warn_of_capabilities(process, wishes.warn, inside="user" in kinds)
     (filter_,) = wishes.seccomp or (seccomp_filter(config),)
     identity = identity_steps(
         process,

@@ -72,6 +72,7 @@ def _started(parsed: Parsed, made: Process, socket: str | None) -> None:
 
 
 def _wishes(parsed: Parsed, process: dict[str, Any], size: tuple[int, int]) -> ExecWishes:
+    from newroot.cli.oci.log import warn
     from newroot.container.oci_create import passed_descriptors
     from newroot.container.oci_exec import ExecWishes
 
@@ -83,6 +84,7 @@ def _wishes(parsed: Parsed, process: dict[str, Any], size: tuple[int, int]) -> E
         passed=tuple(range(3, 3 + count)),
         terminal_size=size,
         dies_with_parent=not parsed.is_set("detach"),
+        warn=warn,
     )
 
 
