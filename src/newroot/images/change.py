@@ -26,6 +26,7 @@ import time
 from contextlib import contextmanager
 
 from newroot.errors import ImageError, StateError, UsageError
+from newroot.images.pairs import Pairs
 from newroot.images.staged import (
     LayerLock,
     Partial,
@@ -78,6 +79,7 @@ class Change:
         self._relied_on: list[str] = []
         self._committed = False
         self._going_on = -1
+        self.pairs = Pairs(store)
 
     def __enter__(self) -> Self:
         with named_errors("open the image store", self._store.root):

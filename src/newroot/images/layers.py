@@ -61,6 +61,7 @@ def add_layer(
             known = _plain_blob(change, expected.diff_id, chunks, unpacked=unpacked)
         if known is not None and change.has_blob(known):
             if unpacked:
+                change.pairs.check(known, expected.diff_id)
                 return Layer(blob=known, diff_id=expected.diff_id)
         return read_layer(change, chunks, expected, unpack=not unpacked, what=what, limits=limits)
 

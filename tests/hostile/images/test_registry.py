@@ -530,3 +530,34 @@ def test_what_a_registry_says_is_shown_short_and_plain(registry):
     )
     error = registry.refused(RegistryError, "it is not allowed; no")
     assert len(str(error)) < 1200
+
+
+# ── blobs and layers that do not belong together ─────────────────────────────────────────────
+
+
+def test_a_config_that_names_another_image_s_layer_for_a_blob_is_refused(registry):
+    """Both are here, whole and verified: each alone says nothing of the other."""
+    registry.pull()
+    other_tar = Archive().of(Archive().file("etc/passwd", b"another image's"))
+    other = gzip.compress(other_tar, mtime=0)
+    config = json.loads(registry.config)
+    first_blob, first_tar = registry.layer, registry.tar
+
+    def publish(layer: bytes, tar: bytes) -> None:
+        config["rootfs"]["diff_ids"] = [digest_of(tar)]
+        data = json.dumps(config).encode()
+        registry.blob(data)
+        registry.manifest["config"] = registry.descriptor(data, CONFIG)
+        registry.manifest["layers"] = [registry.descriptor(layer, LAYER)]
+        registry.publish()
+
+    registry.blob(other)
+    publish(other, other_tar)
+    second = registry.pull()
+    publish(first_blob, other_tar)
+    with pytest.raises(DigestMismatch, match="its diff ID is"):
+        registry.pull()
+
+    assert second == registry.store.get(f"{registry.host}/a:1")
+    publish(first_blob, first_tar)
+    assert registry.pull().layers != second.layers

@@ -42,9 +42,17 @@ class Server:
 
 @contextlib.contextmanager
 def serve(
-    directory: Path, *, auth: dict[str, object] | None = None, tls: Authority | None = None
+    directory: Path,
+    *,
+    auth: dict[str, object] | None = None,
+    tls: Authority | None = None,
+    name: str = "127.0.0.1",
+    wants_certificates: bool = False,
 ) -> Iterator[Server]:
-    """Run a registry below *directory* until the block ends."""
+    """Run a registry below *directory* until the block ends.
+
+    With *tls* its certificate is for *name*; it may want one of that authority's from clients too.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
     host = f"127.0.0.1:{port}"
@@ -55,8 +63,11 @@ def serve(
         "http": {"addr": host},
     }
     if tls is not None:
-        certificate, key = tls.certificate("server", "127.0.0.1")
-        settings["http"] = {"addr": host, "tls": {"certificate": certificate, "key": key}}
+        certificate, key = tls.certificate("server", name)
+        secured: dict[str, object] = {"certificate": certificate, "key": key}
+        if wants_certificates:
+            secured["clientcas"] = [str(tls.path)]
+        settings["http"] = {"addr": host, "tls": secured}
     if auth is not None:
         settings["auth"] = auth
     (directory / "config.yml").write_text(json.dumps(settings))  # YAML takes JSON
@@ -116,10 +127,11 @@ class Authority:
         )  # fmt: skip
 
     def certificate(self, name: str, address: str) -> tuple[str, str]:
-        """A certificate for an IP address, and its key."""
+        """A certificate for an IP address or a host's name, and its key."""
         request, key = self.directory / f"{name}.csr", self.directory / f"{name}.key"
         extensions = self.directory / f"{name}.ext"
-        extensions.write_text(f"subjectAltName=IP:{address}\n")
+        kind = "IP" if address[0].isdigit() else "DNS"
+        extensions.write_text(f"subjectAltName={kind}:{address}\n")
         _openssl(
             "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
             "-keyout", key, "-out", request, "-subj", f"/CN={name}",
@@ -146,6 +158,8 @@ class TokenService:
 
     def __init__(self, directory: Path, *, anonymous_pull: bool = True) -> None:
         self.authority = Authority(directory)
+        self.lifetime_s = 300  #: of a token, whatever is said of it
+        self.last_end = 0  #: of the last token
         self.anonymous_pull = anonymous_pull
         self.asked: list[dict[str, list[str]]] = []
         service = self
@@ -198,9 +212,10 @@ class TokenService:
         der = _openssl("x509", "-in", self.authority.path, "-outform", "DER")
         header = {"typ": "JWT", "alg": "ES256", "x5c": [base64.b64encode(der).decode()]}
         now = int(time.time())
+        self.last_end = now + self.lifetime_s
         claims = {
             "iss": "newroot-test-issuer", "sub": USER, "aud": "newroot-test",
-            "exp": now + 300, "nbf": now - 30, "iat": now - 30, "jti": "1", "access": access,
+            "exp": self.last_end, "nbf": now - 30, "iat": now - 30, "jti": "1", "access": access,
         }  # fmt: skip
         signed = b".".join(_url64(json.dumps(part).encode()) for part in (header, claims))
         return (signed + b"." + _url64(self._sign(signed))).decode()

@@ -73,6 +73,7 @@ class Fetcher:
         missing = []
         for job in self._jobs:
             if self._is_here(job):
+                self._change.pairs.check(job.blob, job.diff_id)
                 self._teller.tell(EXISTS, job.blob.digest, job.blob.size, job.blob.size)
                 job.done.set()
             else:
@@ -99,8 +100,9 @@ class Fetcher:
             self._repository.http.check_stopped()
             unpacked = self._change.has_layer(job.diff_id)
             phase = EXISTS
-            is_whole = self._change.has_blob(job.blob) and (unpacked or self._from_store(job, lock))
-            if not is_whole:
+            if unpacked and self._change.has_blob(job.blob):
+                self._change.pairs.check(job.blob, job.diff_id)
+            elif not (self._change.has_blob(job.blob) and self._from_store(job, lock)):
                 self._download(job, lock, unpack=not unpacked)
                 phase = DONE
             self._teller.tell(phase, job.blob.digest, job.blob.size, job.blob.size)

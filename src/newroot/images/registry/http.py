@@ -317,7 +317,11 @@ def _new_pool(proxy: str | None, context: object) -> urllib3.PoolManager:
             f"use the proxy {parsed.scheme}://{parsed.host}: newroot speaks to http and https "
             "proxies only"
         )
-    headers = urllib3.make_headers(proxy_basic_auth=parsed.auth) if parsed.auth else None
+    headers = None
+    if parsed.auth:
+        from urllib.parse import unquote
+
+        headers = urllib3.make_headers(proxy_basic_auth=unquote(parsed.auth))
     return urllib3.ProxyManager(
         proxy, maxsize=8, timeout=timeout, ssl_context=context, proxy_headers=headers
     )

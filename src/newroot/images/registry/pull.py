@@ -177,7 +177,8 @@ class _Pull:
             there: str | None = self._reference.digest
         else:
             there = self._repository.head_manifest(self._wanted)
-        if there not in digests:
+        # A registry need not tell a digest, and an image need not come from an index.
+        if there is None or there not in digests:
             return None
         self._tell_resolved(image.digest)
         self._teller.tell(EXISTS, image.digest)
