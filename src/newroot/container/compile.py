@@ -227,6 +227,10 @@ def _side(size: dict[str, Any], side: str) -> int:
 
 def _protect(linux: dict[str, Any]) -> tuple[s.Step, ...]:
     """Masks before read-only paths: a mask inside one could no longer be put in its place."""
+    for key in ("maskedPaths", "readonlyPaths"):
+        for index, path in enumerate(linux.get(key) or ()):
+            if not path.startswith("/"):
+                raise SpecError(f"not an absolute path: {path!r}", pointer=f"/linux/{key}/{index}")
     return (
         *(
             s.Mask(target=path, why="says or changes too much about the host")

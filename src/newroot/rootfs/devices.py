@@ -90,7 +90,8 @@ def device_steps(
         kind=str(kind),
         major=major,
         minor=minor,
-        mode=_number(device, "fileMode", 0o666, pointer),
+        # Some callers leave what kind of file it is in it: stat(2), st_mode.
+        mode=_number(device, "fileMode", 0o666, pointer) & 0o7777,
         uid=_number(device, "uid", 0, pointer),
         gid=_number(device, "gid", 0, pointer),
         if_missing=True,

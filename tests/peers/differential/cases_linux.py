@@ -93,6 +93,11 @@ case(
     "device-mode-and-owner",
     devices({"path": "/dev/own", **NODE, "fileMode": 0o640, "uid": 5, "gid": 6}),
 )
+case(
+    "device-mode-with-its-kind",
+    devices({"path": "/dev/own", **NODE, "fileMode": 0o020640}),
+    probes="stat:/dev/own",
+)
 case("device-mode-0", devices({"path": "/dev/own", **NODE, "fileMode": 0}))
 case("device-unbuffered", devices({"path": "/dev/own", "type": "u", "major": 1, "minor": 7}))
 case(
@@ -182,6 +187,13 @@ case("masked-by-a-link", linux(maskedPaths=["/link"]), probes="list:/full")
 case("masked-by-a-dangling-link", linux(maskedPaths=["/dangling"]))
 case("masked-in-proc", linux(maskedPaths=["/proc/timer_list", "/proc/scsi", "/sys/firmware"]))
 case("masked-twice", linux(maskedPaths=["/data", "/data", "/full", "/full/deep"]))
+for word in ("masked", "readonly"):
+    case(
+        f"{word}-relative",
+        linux(**{f"{word}Paths": ["/nowhere", "data"]}),
+        peer=None,  # runc 1.1 takes it for absolute
+        refused=f"/linux/{word}Paths/1",
+    )
 case("readonly-file", linux(readonlyPaths=["/data"]), probes="read:/data write:/data")
 case(
     "readonly-directory",
