@@ -96,10 +96,10 @@ class Circumstances:
 def draw(bundle: Bundle, around: Circumstances, id_maps: dict[IdMaps, str]) -> Plan:
     """The plan that starts *bundle*'s process, whole."""
     from newroot.container.cgroup_view import view_of
-    from newroot.container.oci_cgroup import is_in_user_namespace
+    from newroot.linux.user_namespaces import has_single_id, is_in_user_namespace
 
     inside = bundle.in_user_namespace
-    privileged = os.geteuid() == 0
+    privileged, outer = os.geteuid() == 0, is_in_user_namespace()
     # The root is put together where the bundle's hooks look for it.  Not on /, for nobody sees
     # what is mounted there; and not for a user namespace, which begins in the scratch directory.
     in_place = bundle.rootfs != "/" and not inside
@@ -117,11 +117,13 @@ def draw(bundle: Bundle, around: Circumstances, id_maps: dict[IdMaps, str]) -> P
             bundle=bundle.directory,
             terminal_size=around.terminal_size,
             # Root in a user namespace of podman's is no root to mknod(2).
-            may_make_nodes=privileged and not inside and not is_in_user_namespace(),
+            may_make_nodes=privileged and not inside and not outer,
             has_kcore=os.path.exists("/proc/kcore"),
             privileged=privileged,
             id_maps=id_maps,
             capabilities=held_capabilities(in_user_namespace=inside),
+            in_user_namespace=outer,
+            single_id=outer and privileged and not inside and has_single_id(),
             awaits_start=around.awaits_start,
             dies_with_parent=not around.awaits_start,
         ),

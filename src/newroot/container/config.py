@@ -44,12 +44,14 @@ def make_config(
     mounts: list[dict[str, Any]],
     devices: Found,
     rootless: bool = False,
+    bound: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """The OCI config of a container.
 
     *args* are ``arguments()``.  *image* is the ``config`` object of an OCI image, empty for a
     plain directory.  *mounts* are those asked for, with their sources found; *devices* the
-    host's, looked at.
+    host's, looked at; *bound* are the places of borrowed.py.  *rootless* leaves out what takes
+    more than one id.
 
     Raises UsageError for an unknown capability.
     """
@@ -66,7 +68,7 @@ def make_config(
         "process": _process(settings, image, args, user, hostname, caps),
         "root": {"path": "rootfs", "readonly": settings.readonly_root},
         **({"hostname": hostname} if settings.uts == "private" else {}),
-        "mounts": _mounts(settings, mounts + list(devices.mounts), rootless),
+        "mounts": _mounts(settings, mounts + list(devices.mounts), rootless, bound),
         "linux": _linux(settings, devices),
         "annotations": dict(settings.annotations),
     }
@@ -197,10 +199,10 @@ def resources(settings: Settings, devices: Found) -> dict[str, Any]:
 
 
 def _mounts(
-    settings: Settings, asked: list[dict[str, Any]], rootless: bool
+    settings: Settings, asked: list[dict[str, Any]], rootless: bool, bound: frozenset[str]
 ) -> list[dict[str, Any]]:
     """The default mounts, without those whose place is taken, then those asked for, outer first."""
-    taken = {mount["destination"] for mount in asked}
+    taken = {str(mount["destination"]) for mount in asked}
     usual = defaults.mounts(
         privileged=settings.privileged,
         ipc_is_host=settings.ipc == "host",
@@ -209,7 +211,25 @@ def _mounts(
     kept = [mount for mount in usual if mount["destination"] not in taken]
     if "/dev" in taken:  # it would hide what is below it: moby's oci_linux.go, withMounts
         kept = [mount for mount in kept if not str(mount["destination"]).startswith("/dev/")]
+    if bound:
+        kept = _borrowing(kept, bound, privileged=settings.privileged)
     return kept + sorted(asked, key=lambda mount: mount["destination"].count("/"))
+
+
+def _borrowing(
+    mounts: list[dict[str, Any]], bound: frozenset[str], *, privileged: bool
+) -> list[dict[str, Any]]:
+    """The same, with those at the places *bound* as they are where we are."""
+    from newroot.container.borrowed import bind
+
+    found = []
+    for mount in mounts:
+        place = str(mount["destination"])
+        readonly = place.startswith("/sys") and not privileged
+        taken = bind(place, readonly=readonly) if place in bound else mount
+        if taken is not None:
+            found.append(taken)
+    return found
 
 
 def oci_mount(mount: Mount, source: str | None, *, nodev: bool) -> dict[str, Any]:

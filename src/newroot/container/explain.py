@@ -9,7 +9,9 @@ import os
 
 from newroot.container.cgroup_view import view_of
 from newroot.container.compile import Situation, compile
+from newroot.container.config import FAKE_IDS
 from newroot.errors import NotFound
+from newroot.linux.user_namespaces import has_single_id, is_in_user_namespace
 from newroot.record import replace
 from newroot.rootfs.root import Root
 
@@ -116,6 +118,7 @@ def _draw(
     from newroot.rootfs.mount_ids import wanted
 
     spaces = (config.get("linux") or {}).get("namespaces") or ()
+    inner = is_in_user_namespace()
     user = any(space.get("type") == "user" for space in spaces)
     return compile(
         config,
@@ -123,7 +126,10 @@ def _draw(
         Situation(
             cgroups=view_of(None, detect()),
             seccomp=seccomp,
-            may_make_nodes=os.geteuid() == 0 and not user,
+            may_make_nodes=os.geteuid() == 0 and not user and not inner,
+            in_user_namespace=inner,
+            single_id=inner and has_single_id(),
+            fake_ids=FAKE_IDS in (config.get("annotations") or {}),
             has_kcore=os.path.exists("/proc/kcore"),
             id_maps=dict.fromkeys(wanted(config), "USER_NAMESPACE"),
             **known,

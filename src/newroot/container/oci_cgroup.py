@@ -12,6 +12,7 @@ import os
 
 from newroot.errors import SyscallError, UnsupportedError
 from newroot.isolation.cgroups.cgroup import Cgroup, clean_path
+from newroot.linux.user_namespaces import is_in_user_namespace
 from newroot.record import record
 
 TYPE_CHECKING = False
@@ -37,15 +38,6 @@ class Placed:
 def is_rootless(flag: str = "auto") -> bool:
     """Whether to do without cgroups that cannot be made: --rootless, and who we are."""
     return flag == "true" or (flag != "false" and (os.geteuid() != 0 or is_in_user_namespace()))
-
-
-def is_in_user_namespace() -> bool:
-    """Whether we are in another user namespace than the host's: user_namespaces(7)."""
-    try:
-        with open("/proc/self/uid_map", encoding="ascii") as file:
-            return file.read().split() != ["0", "0", "4294967295"]
-    except OSError:
-        return False
 
 
 def place_cgroup(

@@ -11,6 +11,7 @@ import os
 
 from newroot.container import config as configs
 from newroot.container import etc, mounts
+from newroot.container.borrowed import borrowed, masked_places
 from newroot.container.cgroup_view import view_of
 from newroot.container.compile import Situation, command, compile
 from newroot.container.devices import find_devices
@@ -421,6 +422,7 @@ class Starter:
             mounts=etc.mounts(scratch, taken) + list(parts.sourced.mounts),
             devices=parts.devices,
             rootless=self._single_id,
+            bound=borrowed(settings, masked_places()) if self._inner else frozenset(),
         )
         fake_ids = self._single_id if settings.fake_chown is None else settings.fake_chown
         if fake_ids:
