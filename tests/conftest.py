@@ -23,7 +23,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """``scripts/test --as-user`` leaves out what no user can do: tests/rootless/not_for_users.py."""
+    """``scripts/test --as-user`` leaves out what tests/rootless/not_for_users.py names."""
     if not os.environ.get("NEWROOT_AS_USER"):
         return
     rows: dict[str, str] = runpy.run_path(str(HERE / "rootless" / "not_for_users.py"))["ROWS"]

@@ -43,6 +43,13 @@ class ContainerVerbs:
     ) -> Source:
         raise NotImplementedError
 
+    def on_warning(self, told: Callable[[str], object]) -> None:
+        """Call *told* with a word of what a container is started without, or otherwise than asked.
+
+        What is refused is raised; this is for what is not.
+        """
+        self._starter.on_warning = told
+
     def create(
         self,
         image: str | None = None,

@@ -42,8 +42,10 @@ class Files:
 
     found: Container
     uppers: tuple[str, ...]  #: its own, and the sealed ones that it stands on; topmost first
-    lower: tuple[str, ...]  #: the image's layers, topmost first
+    lower: tuple[str, ...]  #: the image's files, topmost first
+    layers: tuple[str, ...]  #: its layers, which those are, or of which they are a copy
     config: dict[str, Any]  #: its config.json; empty when it has none
+    ids: Callable[[int, int], tuple[int, int]] | None = None  #: owners, as the container has them
 
     @property
     def made(self) -> frozenset[bytes]:
@@ -73,12 +75,33 @@ def files_of(storage: ContainerStorage, name: str) -> Files:
             hint="one that is thrown away at its end keeps what it writes in memory, and --rootfs "
             "DIR writes into DIR itself",
         )
+    config = _config(f"{directory}/config.json")
+    shifted = (storage.record(found.id).get("from") or {}).get("shifted")
     return Files(
         found=found,
         uppers=(f"{directory}/upper", *map(store.path, sealed)),
-        lower=base,
-        config=_config(f"{directory}/config.json"),
+        lower=(str(shifted[-1]),) if shifted else base,
+        layers=base,
+        config=config,
+        ids=_as_inside(config) if shifted else None,
     )
+
+
+def _as_inside(config: dict[str, Any]) -> Callable[[int, int], tuple[int, int]]:
+    """Owners of files that were shifted, as the container knows them."""
+    from newroot.linux import idmap
+
+    linux = config.get("linux") or {}
+    uids, gids = (
+        idmap.from_oci(linux.get(key), pointer=f"/linux/{key}")
+        for key in ("uidMappings", "gidMappings")
+    )
+
+    def back(uid: int, gid: int) -> tuple[int, int]:
+        found = idmap.to_container(uids, uid), idmap.to_container(gids, gid)
+        return found[0] or 0, found[1] or 0
+
+    return back
 
 
 def _config(path: str) -> dict[str, Any]:
@@ -132,7 +155,7 @@ def diff(files: Files) -> list[tuple[str, str]]:
 
 def export(files: Files, fd: int) -> None:
     """Write the container's whole root as one flat tar to *fd*, which may be a pipe."""
-    packer = Packer(what=f"container {files.found.id[:12]}")
+    packer = Packer(what=f"container {files.found.id[:12]}", ids=files.ids)
 
     def members() -> Iterator[bytes]:
         for found in walk((*files.uppers, *files.lower)):
@@ -169,7 +192,8 @@ def commit(
         message=message,
     )
     with paused:
-        parts = layer_of(changes(files.uppers, files.lower, made=files.made), epoch=epoch)
+        found = changes(files.uppers, files.lower, made=files.made)
+        parts = layer_of(found, epoch=epoch, ids=files.ids)
         return commit_image(store, base, _reader(gathered(parts)), said, name=name)
 
 
@@ -179,7 +203,7 @@ def base_image(store: ImageStore, files: Files) -> Image:
     Raises ImageError when it was removed.
     """
     for image in store.list():
-        if image.layers == files.lower:
+        if image.layers == files.layers:
             return image
     raise ImageError(
         f"commit container {files.found.id[:12]}: the image it stands on "
@@ -213,9 +237,14 @@ def _name(pair: str) -> str:
     return pair.partition("=")[0]
 
 
-def layer_of(found: Iterable[Change], *, epoch: int | None) -> Iterator[bytes]:
+def layer_of(
+    found: Iterable[Change],
+    *,
+    epoch: int | None,
+    ids: Callable[[int, int], tuple[int, int]] | None = None,
+) -> Iterator[bytes]:
     """The tar of a layer that makes these changes."""
-    packer = Packer(what="the container's changes", epoch=epoch)
+    packer = Packer(what="the container's changes", epoch=epoch, ids=ids)
     for change in found:
         if change.kind == DELETED:
             if not change.opaque:  # else its directory's mark hides it

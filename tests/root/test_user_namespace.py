@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from newroot.engine import Engine
-from newroot.errors import StepError, UsageError
+from newroot.errors import StepError, UnsupportedError, UsageError
 from newroot.isolation.id_ranges import first_range
 from newroot.linux.mountinfo import read_mounts
 from newroot.testing import needs
@@ -421,3 +421,46 @@ def test_a_bundle_may_join_a_user_namespace(tmp_path: Path, tiny_root: Path) -> 
         holder.communicate()
 
     assert said.split() == [expected, "0"]
+
+
+def test_fifty_starts_at_once_never_share_an_id(engine: Engine) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def start(number: int) -> Any:
+        return engine.popen("busybox", ["sleep", "100"], userns="auto")
+
+    with ThreadPoolExecutor(8) as crew:
+        processes = list(crew.map(start, range(50)))
+    try:
+        maps = [Path(f"/proc/{p.pid}/uid_map").read_text().split() for p in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+            process.close()
+
+    assert len({outside for _, outside, _ in maps}) == 50
+
+
+def test_ids_are_shared_with_a_container_that_runs(engine: Engine) -> None:
+    show = "head -1 /proc/self/uid_map; touch /made; stat -c %u:%g /made /bin"
+    box = engine.create("busybox", ["sleep", "100"], name="box", userns="auto")
+    engine.start(box)
+    try:
+        theirs = engine.exec("box", ["head", "-1", "/proc/self/uid_map"]).stdout
+        joined = engine.run(
+            "busybox", ["sh", "-c", show], userns="container:box", capture_output=True
+        )
+        other = _say(engine, "head -1 /proc/self/uid_map")
+    finally:
+        engine.remove_container(box, force=True)
+
+    assert joined.stderr == b""
+    assert joined.stdout == (theirs or b"") + b"0:0\n0:0\n"
+    assert other.encode() != theirs
+
+
+@pytest.mark.parametrize("mode", ["keep-id", "nomap"])
+def test_root_has_no_id_to_keep(engine: Engine, mode: str) -> None:
+    with pytest.raises(UnsupportedError, match="for root"):
+        engine.run("busybox", ["true"], userns=mode)

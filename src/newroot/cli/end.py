@@ -62,9 +62,12 @@ def _signal(name: str | None) -> int | None:
 
 def engine_of(context: Context) -> Engine:
     """The engine that a verb works with."""
+    from newroot.cli.run import say_warning
     from newroot.engine import Engine
 
-    return Engine(context.root, run_root=context.run_root)
+    engine = Engine(context.root, run_root=context.run_root)
+    engine.on_warning(say_warning)
+    return engine
 
 
 TIME = Flag(

@@ -35,6 +35,7 @@ def _run(parsed: Parsed, context: Context) -> int:
     from newroot.engine import Engine
 
     with Engine(root=context.root, run_root=context.run_root) as engine:
+        engine.on_warning(say_warning)
         image = fetched(engine, image, parsed)
         if parsed.is_set("explain"):
             print(engine.explain(settings, image=image, rootfs=rootfs), end="")
@@ -127,13 +128,17 @@ def _usual_network() -> str:
 
 
 def _warn_of_chroot() -> None:
+    say_warning(
+        "--switch chroot is weak: the host's files stay within reach of a process that may chroot "
+        "or mount"
+    )
+
+
+def say_warning(words: str) -> None:
+    """One line on standard error."""
     import sys
 
-    print(
-        "newroot: warning: --switch chroot is weak: the host's files stay within reach of a "
-        "process that may chroot or mount",
-        file=sys.stderr,
-    )
+    print(f"newroot: warning: {words}", file=sys.stderr)
 
 
 def check_terminal() -> None:
@@ -245,8 +250,9 @@ CONTAINER_FLAGS = (
          help="Whose host name it sees"),
     Flag(name="cgroupns", metavar="MODE", choices=_NAMESPACE, group=_ISOLATION,
          help="What cgroups it sees"),
-    Flag(name="userns", metavar="MODE", choices=_NAMESPACE, group=_ISOLATION,
-         help="Whose user ids it has"),
+    Flag(name="userns", metavar="MODE", group=_ISOLATION,
+         help="Whose user ids it has: host; auto or private, a range of its own; "
+              "keep-id[:uid=N,gid=N] or nomap for a user; container:NAME"),
     Flag(name="fake-chown", metavar="true|false", choices=("true", "false"), group=_ISOLATION,
          help="Let calls that want other ids than there are do nothing and succeed; unless told, "
               "where a user namespace has a single id"),
@@ -270,6 +276,9 @@ CONTAINER_FLAGS = (
          help="The only CPUs to run on, as 0-3,6"),
     Flag(name="pids-limit", metavar="NUMBER", group=_LIMITS,
          help="Most processes; -1: no limit"),
+    Flag(name="limits", metavar="HOW", choices=("required", "best-effort"), group=_LIMITS,
+         help="Refuse to start where limits cannot be set, unless told otherwise; best-effort: "
+              "say so and start"),
     Flag(name="ulimit", metavar="NAME=SOFT[:HARD]", repeat=True, group=_LIMITS,
          help="Set a resource limit, as nofile=1024:4096"),
 

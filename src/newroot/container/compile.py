@@ -87,7 +87,21 @@ def compile(config: dict[str, Any], root: Root, situation: Situation) -> s.Plan:
         *((s.Reap(why="pid 1 collects orphans and passes signals on"),) if situation.init else ()),
         command(process),
     )
+    steps = tuple(_with_root(step, linux) for step in steps)
     return s.Plan(steps=_user_overlays(steps) if situation.in_user_namespace else steps)
+
+
+def _with_root(step: s.Step, linux: dict[str, Any]) -> s.Step:
+    """Who root of a user namespace that is joined is out here, where the config says it."""
+    if not isinstance(step, s.SetNamespace) or step.namespace != "user":
+        return step
+    from newroot.rootfs.mount_ids import container_maps
+
+    roots = [
+        [outside for inside, outside, _ in ranges if inside == 0]
+        for ranges in container_maps(linux) or ()
+    ]
+    return replace(step, root=(roots[0][0], roots[1][0])) if roots and all(roots) else step
 
 
 def _user_overlays(steps: tuple[s.Step, ...]) -> tuple[s.Step, ...]:

@@ -142,12 +142,13 @@ _NAMESPACES = (
     ("ipc", "ipc"),
     ("uts", "uts"),
     ("cgroup", "cgroupns"),
-    ("user", "userns"),
 )
 
 
 def _namespaces(settings: Settings) -> list[dict[str, str]]:
     kinds = [kind for kind, field in _NAMESPACES if getattr(settings, field) == "private"]
+    if settings.userns != "host":
+        kinds.append("user")
     network = ["network"] if settings.network != "host" else []
     return [{"type": kind} for kind in ("mount", *kinds, *network)]
 

@@ -257,7 +257,7 @@ def _keeping(
     # Its ports could be another's at once, which their rules must not hinder.
     if act and (settings.remove or (wiring is not None and wiring.is_to_be_cleared)):
         flags |= k.KEEP_LAST_ACT
-    if settings.userns == "private":  # its ids are given anew at each start, by us
+    if settings.userns != "host":  # its ids are given anew at each start, by us
         flags |= k.KEEP_AGAIN_BY_ACT
     return k.Keeping(
         flags=flags,

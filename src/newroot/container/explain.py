@@ -80,11 +80,12 @@ def _seccomp(config: dict[str, Any]) -> tuple[bytes, int] | None:
 
 def _root(storage: ContainerStorage, container_id: str, config: dict[str, Any]) -> Root:
     directory, record = storage.directory(container_id), storage.record(container_id)
+    shifted = (record.get("from") or {}).get("shifted")
     on_disk = os.path.isdir(f"{directory}/upper")
     spaces = [space.get("type") for space in (config.get("linux") or {}).get("namespaces") or ()]
     hostname = config.get("hostname") or os.uname().nodename
     return Root(
-        lower=tuple(map(str, record.get("lower") or ())),
+        lower=tuple(map(str, shifted or record.get("lower") or ())),
         directory=record.get("rootfs"),
         upper=f"{directory}/upper" if on_disk else None,
         work=f"{directory}/work" if on_disk else None,

@@ -31,9 +31,15 @@ _NOTHING = Sourced()
 
 
 def find_sources(
-    settings: Settings, source: Source, volumes: VolumeStore, *, make: bool = True
+    settings: Settings,
+    source: Source,
+    volumes: VolumeStore,
+    *,
+    make: bool = True,
+    mapped: bool = False,
 ) -> Sourced:
     """Check or make each mount's source; without *make* nothing is made, held or filled.
+    *mapped* volumes are seen with the container's ids.
 
     Raises UsageError for a bind source that is missing where it may not be made.
     """
@@ -54,7 +60,7 @@ def find_sources(
                 if make:
                     holds.append(_hold(named, volumes, anonymous=named is not mount))
                 found = _of_volume(named, settings, source, volumes, make)
-                if settings.userns == "private" and found["type"] == "bind":
+                if mapped and found["type"] == "bind":
                     # What it holds belongs to ids of containers, whichever theirs are out here.
                     found["options"].append("idmap")
             else:

@@ -71,6 +71,7 @@ class Cleanup:
     oom_kills: Callable[[], int]
     release: Callable[[Ended | None], None]
     started: Callable[[int], None] | None = None  #: told the pid, so that others can find it
+    runs: Callable[[], None] | None = None  #: told that every step is done
 
 
 @record
@@ -150,6 +151,8 @@ class Process:
                     if report.kind == REPORT_WAITING and self._parent is not None:
                         self._parent.answer(report, self._launch)
                     self._take(report)
+                if self._cleanup.runs is not None and self._error is None:
+                    self._cleanup.runs()
                 if self._parent is not None and self._error is None:
                     self._parent.started(self._launch.pid)
             except NewrootError:

@@ -104,7 +104,7 @@ class Settings:
     ipc: Namespace = "private"
     uts: Namespace = "private"
     cgroupns: Namespace = "private"
-    userns: Namespace = "host"  #: without privileges it is private whatever this says
+    userns: str = "host"  #: or private, keep-id[:uid=,gid=], nomap, container:NAME
     fake_chown: bool | None = None  #: see isolation/fake_ids.py; None: where there is one id
     sysctls: tuple[tuple[str, str], ...] = ()  #: (``net.ipv4.ip_forward``, ``1``)
 
@@ -120,6 +120,7 @@ class Settings:
     memory_bytes: int | None = None  #: what is written into an upper in memory counts
     cpus: float | None = None  #: as many CPUs' time; 0.5 is half of one's
     pids_limit: int | None = None  #: processes and threads; None: unlimited
+    limits: Literal["required", "best-effort"] = "required"  #: best-effort: or a word of why not
     cpuset_cpus: str | None = None  #: ``0-3,6``
 
 
@@ -146,7 +147,7 @@ def check(settings: Settings) -> Settings:
                 hint="it would change the host's; leave one of the two out",
             )
     _check_network(settings)
-    if settings.userns == "private":
+    if settings.userns != "host":
         _check_user_namespace(settings)
     return settings
 
@@ -157,12 +158,12 @@ def _check_user_namespace(settings: Settings) -> None:
     for field in ("network", "pid", "ipc", "cgroupns"):
         if getattr(settings, field) == "host":
             raise UsageError(
-                f"conflicting settings: userns=private and {field}=host",
+                f"conflicting settings: userns={settings.userns} and {field}=host",
                 hint=f"root in a user namespace has no rights in the host's {field} namespace",
             )
     if settings.privileged:
         raise UsageError(
-            "conflicting settings: userns=private and privileged",
+            f"conflicting settings: userns={settings.userns} and privileged",
             hint="root in a user namespace has no privileges on the host to be given",
         )
 

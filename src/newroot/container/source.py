@@ -17,6 +17,7 @@ class Source:
     """Directories, and what an image says about running them."""
 
     lower: tuple[str, ...] = ()  #: topmost first, never written to
+    shifted: tuple[str, ...] = ()  #: what *lower* shows with other owners; mounted in its place
     directory: str | None = None  #: or one directory, used as it is
     image: dict[str, Any] = {}  # noqa: RUF012  # the ``config`` of an OCI image; never changed
     name: str  #: for people and for records
@@ -26,7 +27,7 @@ class Source:
     @property
     def layers(self) -> tuple[str, ...]:
         """The directories that a name in the root may be in, topmost first."""
-        return self.lower or ((self.directory,) if self.directory else ())
+        return self.shifted or self.lower or ((self.directory,) if self.directory else ())
 
 
 def stamp(path: str) -> tuple[int, int] | None:

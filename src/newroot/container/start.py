@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from newroot.container.source import Source
     from newroot.container.stdio import Stdio
     from newroot.container.storage import Claim, ContainerStorage
+    from newroot.container.userns import UserIds
     from newroot.isolation.cgroups.cgroup import Cgroup
     from newroot.isolation.cgroups.detect import CgroupHost
-    from newroot.isolation.id_ranges import IdRange
     from newroot.isolation.user_namespace import Spaces
     from newroot.network.wiring import Wiring
     from newroot.plan.launcher import Ended, Launch, Launcher
@@ -100,7 +100,7 @@ class Parts:
     upper: tuple[str, str] | None = None  #: the upper and work directories, where they are on disk
     cgroup: Cgroup | None = None
     terminal_size: tuple[int, int] = (0, 0)
-    ids: IdRange | None = None  #: of its user namespace
+    ids: UserIds | None = None  #: of its user namespace
     id_maps: dict[IdMaps, str] = {}  # noqa: RUF012  # a user namespace for each; never changed
     wiring: Wiring | None = None  #: of its network
     is_wired: bool = False  #: its network namespace is made before it
@@ -122,6 +122,8 @@ class Starter:
         # beside the blueprint keeps its identity from being another's.
         self._blueprints: dict[tuple[object, ...], tuple[Settings, Blueprint]] = {}
         self._cgroups: CgroupHost | None = None
+        #: Told what a container starts without, where that is no reason not to start it.
+        self.on_warning: Callable[[str], object] = _not_told
         self._inner = user_namespaces.is_in_user_namespace()
         self._single_id = self._inner and user_namespaces.has_single_id()
         self._may_make_nodes = os.geteuid() == 0 and not self._inner
@@ -140,10 +142,12 @@ class Starter:
         on_disk = _upper_is_on_disk(settings, source)
         parts = Parts(
             args=configs.arguments(settings, source.image),
-            sourced=mounts.find_sources(settings, source, self._volumes, make=False),
+            sourced=mounts.find_sources(
+                settings, source, self._volumes, make=False, mapped=self._maps(settings)
+            ),
             devices=find_devices(settings),
             upper=(f"{directory}/upper", f"{directory}/work") if on_disk else None,
-            **_explained_ids(settings),
+            **self._explained_ids(settings),
         )
         return self._draw(container_id, settings, source, parts).plan
 
@@ -180,8 +184,9 @@ class Starter:
                 from newroot.container.volumes_from import resolved
 
                 settings = resolved(self._storage, settings)
-            if settings.userns == "private":
-                ids, spaces = self._user_namespace(undo)
+            if settings.userns != "host":
+                ids, spaces = self._user_namespace(settings, claim, undo)
+                source = self._shifted(settings, source, ids)
             args = configs.arguments(settings, source.image, words)
             found = find_devices(settings)
             resources = configs.resources(settings, found)
@@ -191,7 +196,9 @@ class Starter:
                 resources.setdefault("pids", {"limit": -1})
             if claim is not None:
                 undo.append(lambda taken=claim: taken.release(remove=not taken.stays))  # type: ignore[misc]
-            sourced = mounts.find_sources(settings, source, self._volumes)
+            sourced = mounts.find_sources(
+                settings, source, self._volumes, mapped=self._maps(settings)
+            )
             undo.append(lambda: self._remove_volumes(sourced.anonymous))
             undo.append(lambda: _close(sourced.holds))
             if claim is None:
@@ -199,13 +206,20 @@ class Starter:
                 if claim is not None:
                     undo.append(lambda: claim.release(remove=True))
             container_id = claim.id if claim is not None else new_id()
-            cgroup = self._cgroup(resources, claim, whole=launcher is not None)
+            cgroup = self._cgroup(
+                resources,
+                claim,
+                whole=launcher is not None,
+                required=settings.limits == "required",
+            )
             if cgroup is not None:
                 undo.append(cgroup.remove)
             wiring = self._wire(settings, source, claim, undo)
             if wiring is not None and ids is None:
                 wiring.make(launcher or self._launcher())
             upper = claim.make_upper() if claim and _upper_is_on_disk(settings, source) else None
+            if upper is not None and ids is not None and ids.shifts:
+                os.chown(upper[0], *ids.root)
             parts = Parts(
                 args=args,
                 sourced=sourced,
@@ -238,7 +252,7 @@ class Starter:
             if ids is not None:
                 from newroot.isolation.user_namespace import launch_in
 
-                held = (*held, ids.fd)
+                held = (*held, ids.fd) if ids.fd >= 0 else held
                 launch, inside = launch_in(
                     launcher or self._launcher(),
                     plan(),
@@ -270,7 +284,7 @@ class Starter:
             if spaces is not None:
                 spaces.close()
         _close(sourced.holds)
-        if ids is not None:
+        if ids is not None and ids.fd >= 0:
             os.close(ids.fd)
         if wiring is not None and launcher is None:
             wiring.close()
@@ -320,20 +334,57 @@ class Starter:
 
     # ---- a user namespace of its own ----
 
-    def _user_namespace(self, undo: list[Callable[[], object]]) -> tuple[IdRange, Spaces]:
-        """Ids that nobody else has, and a user namespace that mounts are mapped by."""
-        if os.geteuid() != 0:
-            raise UnsupportedError(
-                "a user namespace with a range of ids, without privileges",
-                feature="--userns private",
-                hint="run as root",
-            )
-        from newroot.isolation.id_ranges import take_range
+    def _user_namespace(
+        self, settings: Settings, claim: Claim | None, undo: list[Callable[[], object]]
+    ) -> tuple[UserIds | None, Spaces | None]:
+        """Its ids, and for root a user namespace that mounts are mapped by."""
+        from newroot.container.userns import find_ids
         from newroot.isolation.user_namespace import Spaces
 
-        ids = take_range(f"{self._storage.root}/ids")
-        undo.append(lambda: os.close(ids.fd))
-        return ids, Spaces(self._launcher, [ids.maps])
+        before = claim.id if claim is not None and self._inner else None
+        ids = find_ids(settings.userns, self._storage, inner=self._inner, before=before)
+        if ids is None:
+            return None, None
+        undo.append(lambda: _close((ids.fd,) if ids.fd >= 0 else ()))
+        return ids, None if ids.shifts else Spaces(self._launcher, [ids.maps])
+
+    def _maps(self, settings: Settings) -> bool:
+        """Whether files are seen through mounts with mapped ids."""
+        return settings.userns != "host" and not self._inner
+
+    def _explained_ids(self, settings: Settings) -> dict[str, Any]:
+        """The ids that a user namespace would have, were nobody else there."""
+        if settings.userns == "host":
+            return {}
+        from newroot.container.userns import UserIds, find_ids
+        from newroot.isolation.id_ranges import first_range
+
+        if settings.userns == "private" and not self._inner:
+            ids: UserIds | None = UserIds(maps=first_range().maps)
+        else:
+            ids = find_ids(settings.userns, self._storage, inner=self._inner)
+        if ids is None:
+            return {}
+        _close((ids.fd,) if ids.fd >= 0 else ())
+        return {"ids": ids, "id_maps": {} if ids.shifts else {ids.maps: "/proc/self/ns/user"}}
+
+    def _shifted(self, settings: Settings, source: Source, ids: UserIds | None) -> Source:
+        """The same files as they are to be on the disk."""
+        if ids is None or not ids.shifts:
+            return source
+        if source.directory is not None or source.throwaway:
+            raise UnsupportedError(
+                "other ids for a root directory, without root: its files' owners stay as they are",
+                feature=f"--userns {settings.userns} with --rootfs",
+                hint="make an image of it: newroot import; or --userns host",
+            )
+        from newroot.container.shifted import shifted
+        from newroot.container.snapshots import SnapshotStore
+
+        store = SnapshotStore(self._storage.root)
+        sealed, base = store.split(source.lower)  # what was sealed belongs to its own ids already
+        copy = shifted(self._storage.root, base, ids.maps)
+        return replace(source, shifted=(*map(store.path, sealed), copy))
 
     # ---- what is found and made first ----
 
@@ -355,23 +406,18 @@ class Starter:
         )
 
     def _cgroup(
-        self, resources: dict[str, Any], claim: Claim | None, *, whole: bool
+        self, resources: dict[str, Any], claim: Claim | None, *, whole: bool, required: bool
     ) -> Cgroup | None:
         """Its cgroup, for limits; a *whole* one also to be counted and frozen by."""
         if not resources or claim is None:
             return None
-        from newroot.isolation.cgroups.cgroup import Cgroup
-        from newroot.isolation.cgroups.demand import can_freeze, countable
+        from newroot.container import limits
 
         host = self.cgroup_host()
-        path = host.default_path(claim.id)
-        claim.write_state(cgroup=path)
-        return Cgroup.create(
-            path,
-            resources,
-            host=host,
-            freezer=whole and can_freeze(host),
-            controllers=countable(host) if whole else (),
+        if not self._inner:
+            return limits.make_cgroup(resources, claim, host, whole=whole)
+        return limits.make_user_cgroup(
+            resources, claim, host, required=required, warn=self.on_warning
         )
 
     def cgroup_host(self) -> CgroupHost:
@@ -417,20 +463,21 @@ class Starter:
             settings,
             source.image,
             args=parts.args,
-            user=_find_user(settings, source),
+            user=_find_user(settings, source, parts.ids),
             hostname=hostname,
             mounts=etc.mounts(scratch, taken) + list(parts.sourced.mounts),
             devices=parts.devices,
             rootless=self._single_id,
-            bound=borrowed(settings, masked_places()) if self._inner else frozenset(),
+            bound=self._borrowed(settings),
         )
         fake_ids = self._single_id if settings.fake_chown is None else settings.fake_chown
         if fake_ids:
             config["annotations"] = {**config["annotations"], configs.FAKE_IDS: ""}
         if parts.ids is not None:
             config["linux"] |= parts.ids.oci
+            _join(config, parts.ids.path)
         root = Root(
-            lower=source.lower,
+            lower=source.shifted or source.lower,
             directory=source.directory,
             upper=upper[0] if upper else None,
             work=upper[1] if upper else None,
@@ -439,7 +486,7 @@ class Starter:
             # Nothing of a throw-away upper needs to reach the disk: overlayfs.rst, Volatile mount.
             overlay_options=("volatile",) if upper and settings.remove else (),
             flags=() if settings.privileged else ("nodev",),
-            idmap=parts.id_maps[parts.ids.maps] if parts.ids is not None else None,
+            idmap=parts.id_maps.get(parts.ids.maps) if parts.ids is not None else None,
         )
         situation = Situation(
             cgroups=view_of(cgroup, self.cgroup_host()),
@@ -465,6 +512,18 @@ class Starter:
             prefix=encode.encode_steps(plan.steps[:-1]),
             clone_flags=encode.clone_flags(getattr(first, "namespaces", ())),
         )
+
+    def _borrowed(self, settings: Settings) -> frozenset[str]:
+        """What a container has bound that it cannot mount, here where we are."""
+        if not self._inner:
+            return frozenset()
+        masked = masked_places()
+        if "/proc" in masked and settings.pid == "private":
+            self.on_warning(
+                "an outer container masks parts of /proc, so the container sees that one, and the "
+                "processes in it"
+            )
+        return borrowed(settings, masked)
 
     # ---- afterwards ----
 
@@ -518,6 +577,7 @@ class Starter:
             oom_kills=cgroup.oom_kills if cgroup else _none,
             release=release,
             started=claim.write_pid if claim is not None else None,
+            runs=cgroup.joined if cgroup is not None else None,
         )
 
 
@@ -529,6 +589,10 @@ def _hostname(settings: Settings, container_id: str) -> str:
     return settings.hostname or (
         container_id[:_SHORT] if settings.uts == "private" else os.uname().nodename
     )
+
+
+def _not_told(words: str) -> None:
+    pass
 
 
 def _none() -> int:
@@ -546,14 +610,11 @@ def _close(fds: tuple[int, ...]) -> None:
         os.close(fd)
 
 
-def _explained_ids(settings: Settings) -> dict[str, Any]:
-    """The ids that a user namespace would have, were nobody else there."""
-    if settings.userns != "private":
-        return {}
-    from newroot.isolation.id_ranges import first_range
-
-    ids = first_range()
-    return {"ids": ids, "id_maps": {ids.maps: "/proc/self/ns/user"}}
+def _join(config: dict[str, Any], path: str | None) -> None:
+    """Its user namespace is one that is there."""
+    for namespace in config["linux"]["namespaces"] if path is not None else ():
+        if namespace["type"] == "user":
+            namespace["path"] = path
 
 
 def _stamps(settings: Settings, source: Source) -> tuple[object, ...]:
@@ -572,10 +633,12 @@ def _upper_is_on_disk(settings: Settings, source: Source) -> bool:
     return bool(source.lower) and settings.upper == "disk" and not source.throwaway
 
 
-def _find_user(settings: Settings, source: Source) -> users.User:
+def _find_user(settings: Settings, source: Source, ids: UserIds | None) -> users.User:
     from newroot.linux.merged import MergedView
 
     spec = settings.user if settings.user is not None else source.image.get("User") or ""
+    if settings.user is None and ids is not None and ids.user is not None:
+        spec = "{}:{}".format(*ids.user)
     with MergedView(source.layers) as view:
         return users.resolve(spec, view.read)
 

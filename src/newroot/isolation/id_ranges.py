@@ -21,7 +21,7 @@ from newroot.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     Ranges = tuple[tuple[int, int, int], ...]
 
@@ -66,11 +66,18 @@ def take_range(
     lock_file: str, *, subuid: str = "/etc/subuid", subgid: str = "/etc/subgid"
 ) -> IdRange:
     """Take the first range that nobody has.  Raises UnsupportedError when there is none left."""
+    hint = f"give {OWNER} a larger range in {subuid} and {subgid}: subuid(5)"
+    return take_piece(lock_file, pieces(subuid, subgid), hint=hint)
+
+
+def take_piece(lock_file: str, found: Iterable[tuple[int, int, int]], *, hint: str) -> IdRange:
+    """Take the first of the pieces *found* that nobody has.  Raises UnsupportedError."""
     fd = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        for uid, gid, size in pieces(subuid, subgid):
-            # Locked is the byte of that number; the file stays empty.
-            if _try_lock(fd, uid):
+        for uid, gid, size in found:
+            # Locked is the byte of that number; the file stays empty.  Taken by a lock that nobody
+            # else may have, and kept by one that those who share it have too.
+            if _try_lock(fd, uid, fcntl.F_WRLCK) and _try_lock(fd, uid, fcntl.F_RDLCK):
                 return IdRange(uid=uid, gid=gid, size=size, fd=fd)
     except BaseException:
         os.close(fd)
@@ -79,8 +86,16 @@ def take_range(
     raise UnsupportedError(
         "no range of ids is left for another user namespace",
         feature="--userns private",
-        hint=f"give {OWNER} a larger range in {subuid} and {subgid}: subuid(5)",
+        hint=hint,
     )
+
+
+def share_range(lock_file: str, uid: int) -> int:
+    """Have the range that begins with *uid* too, which somebody has; ours while the descriptor
+    that is returned is open."""
+    fd = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    _try_lock(fd, uid, fcntl.F_RDLCK)
+    return fd
 
 
 def pieces(subuid: str, subgid: str) -> Iterator[tuple[int, int, int]]:
@@ -116,9 +131,9 @@ def _all_of(path: str) -> tuple[tuple[int, int], ...]:
     return tuple(each for ranges in found for each in ranges)
 
 
-def _try_lock(fd: int, byte: int) -> bool:
+def _try_lock(fd: int, byte: int, kind: int) -> bool:
     try:
-        fcntl.fcntl(fd, _F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
+        fcntl.fcntl(fd, _F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, byte, 1, 0))
     except BlockingIOError:
         return False
     return True

@@ -8,6 +8,7 @@ which writes the map, compares what is left with the files again.
 from __future__ import annotations
 
 from newroot.linux.idmap import MAX_LINES, IdMap, read_subids, rootless
+from newroot.linux.user_namespaces import may_map, read_map
 from newroot.record import record
 
 TYPE_CHECKING = False
@@ -23,6 +24,7 @@ class OwnIds:
 
     uids: tuple[IdMap, ...]
     gids: tuple[IdMap, ...]
+    by_us: bool = False  #: the maps are ours to write; else newuidmap(1)'s
     why_single: str = ""  #: empty: there is a range
     remedy: str = ""
 
@@ -48,12 +50,27 @@ def usable(own_id: int, subids: Iterable[tuple[int, int]]) -> tuple[tuple[int, i
 
 def single(uid: int, gid: int, why: str, remedy: str = "") -> OwnIds:
     """Nothing but the user itself, as root."""
-    return OwnIds(uids=rootless(uid, ()), gids=rootless(gid, ()), why_single=why, remedy=remedy)
+    return OwnIds(
+        uids=rootless(uid, ()), gids=rootless(gid, ()), by_us=True, why_single=why, remedy=remedy
+    )
+
+
+def all_ids() -> OwnIds:
+    """Every id that this process's own namespace has, as it is: for root of a container."""
+    uids, gids = (
+        tuple(IdMap(container_id=first, host_id=first, size=size) for first, _, size in maps)
+        for maps in (read_map("self", "uid"), read_map("self", "gid"))
+    )
+    why = "this process's own namespace has no more" if sum(m.size for m in uids) == 1 else ""
+    return OwnIds(uids=uids, gids=gids, by_us=True, why_single=why)
 
 
 def own_ids(uid: int, gid: int, *, subuid: str = SUBUID, subgid: str = SUBGID) -> OwnIds:
     """The ids that *uid*'s namespace can have."""
     import pwd
+
+    if uid == 0 and may_map():
+        return all_ids()
 
     try:
         name = pwd.getpwuid(uid).pw_name

@@ -176,14 +176,14 @@ def _none(error: int) -> UnsupportedError:
 
 
 def _map(pid: int, ids: OwnIds) -> None:
-    if not ids.is_single:
+    if not ids.by_us:
         running = [_start_mapping("newuidmap", pid, ids.uids)]
         running.append(_start_mapping("newgidmap", pid, ids.gids))
         for name, child, output in running:
             _wait_mapped(name, child, output)
         return
     try:
-        if os.geteuid() != 0:
+        if ids.is_single:
             # Else a map of groups may not be written: CVE-2014-8989.
             _write(f"/proc/{pid}/setgroups", b"deny")
         for kind, maps in (("uid", ids.uids), ("gid", ids.gids)):

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CLONE_NEWUSER = 0x10000000  # its file of constants is long, and this one on every start's road
-_CAP_SYS_ADMIN = 1 << 21
+_CAP_SETGID, _CAP_SETUID, _CAP_NET_ADMIN, _CAP_SYS_ADMIN = 1 << 6, 1 << 7, 1 << 12, 1 << 21
+_CAP_SETFCAP = 1 << 31
 
 
 def is_in_user_namespace() -> bool:
@@ -44,13 +45,23 @@ def root_outside() -> int | None:
 
 
 def may_mount() -> bool:
-    """Whether this process is root, with CAP_SYS_ADMIN in the namespace that it is in."""
-    if os.geteuid() != 0:
-        return False
+    """Whether this process is root, and may make all that a container consists of.
+
+    In a container it may well be root and no more: then it needs a namespace like anybody else.
+    """
+    return os.geteuid() == 0 and _has(_CAP_SYS_ADMIN | _CAP_NET_ADMIN)
+
+
+def may_map() -> bool:
+    """Whether this process may give another namespace all the ids that its own has."""
+    return os.geteuid() == 0 and _has(_CAP_SETUID | _CAP_SETGID | _CAP_SETFCAP)
+
+
+def _has(wanted: int) -> bool:
     with open("/proc/self/status", "rb", buffering=0) as file:
         text = file.read()
     found = text.partition(b"\nCapEff:")[2].split(None, 1)[0]
-    return bool(int(found, 16) & _CAP_SYS_ADMIN)
+    return int(found, 16) & wanted == wanted
 
 
 def may_set_groups(process: int | str = "self") -> bool:

@@ -103,6 +103,9 @@ def _be_born(
 
 def _owner(plan: s.Plan) -> tuple[int, int] | None:
     """Who root inside is on the host; None when that is not known, or there is no root inside."""
+    for step in plan.steps:
+        if isinstance(step, s.SetNamespace) and step.root is not None:
+            return step.root
     maps = [step for step in plan.steps if isinstance(step, s.MapIds)]
     for found in maps:
         uids = [outside for inside, outside, _ in found.uids if inside == 0]

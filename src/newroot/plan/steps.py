@@ -45,6 +45,7 @@ class SetNamespace(Step):
 
     namespace: str
     path: str  #: /proc/PID/ns/… or a file that such a one is bound to
+    root: tuple[int, int] | None = None  #: of a user namespace, where known: its root out here
 
     def explain(self) -> str:
         return f"join the {self.namespace} namespace {self.path}"

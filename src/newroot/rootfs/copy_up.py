@@ -20,7 +20,7 @@ from newroot.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 #: Unpacked layers, topmost first.
 Layers = tuple[str, ...]
@@ -48,18 +48,24 @@ class _Entry:
     layers: Layers
 
 
-def copy_tree(layers: Layers, path: str, destination: str) -> bool:
+def copy_tree(
+    layers: Layers,
+    path: str,
+    destination: str,
+    *,
+    own: Callable[[int, int], tuple[int, int]] | None = None,
+) -> bool:
     """Copy the directory *path* of the union to *destination*, which is made.
 
     Owners, modes, times, extended attributes, symlinks, hard links and devices come along, also
-    those of the directory itself; sockets do not.  False, and nothing is made, when *path* is not
-    a directory there.
+    those of the directory itself; sockets do not.  *own* makes other owners of theirs.  False, and
+    nothing is made, when *path* is not a directory there.
     """
     directory = _resolve(layers, path)
     if directory is None:
         return False
     os.mkdir(destination, 0o700)
-    _copy_directory(directory, destination, {})
+    _copy_directory(directory, destination, _Copy(own))
     _sync_file_system(destination)
     return True
 
@@ -76,7 +82,7 @@ def move_into(source: str, destination: str) -> None:
             _discard(moved)
         else:
             _rename(moved, target)
-    _set_metadata(destination, status, _read_xattrs(source))
+    _set_metadata(destination, status, _read_xattrs(source), (status.st_uid, status.st_gid))
     fd = os.open(destination, os.O_RDONLY | os.O_DIRECTORY)
     os.fsync(fd)
     os.close(fd)
@@ -234,11 +240,23 @@ def _read_link(layer: str, parts: tuple[str, ...], name: str) -> str:
 
 # --- copying -------------------------------------------------------------------------------------
 
-#: (layer's device, inode) -> where its first name was copied to
-_Links = dict[tuple[int, int], str]
+
+class _Copy:
+    """One copy: what its files have in common."""
+
+    def __init__(self, own: Callable[[int, int], tuple[int, int]] | None) -> None:
+        self.own = own
+        #: (layer's device, inode) -> where its first name was copied to
+        self.links: dict[tuple[int, int], str] = {}
+
+    def finish(
+        self, path: str, status: os.stat_result, xattrs: tuple[tuple[str, bytes], ...]
+    ) -> None:
+        owner = status.st_uid, status.st_gid
+        _set_metadata(path, status, xattrs, self.own(*owner) if self.own is not None else owner)
 
 
-def _copy_directory(directory: _Directory, destination: str, links: _Links) -> None:
+def _copy_directory(directory: _Directory, destination: str, copy: _Copy) -> None:
     """Fill *destination*, which is there, and give it the directory's metadata."""
     below: list[tuple[str, _Entry]] = []
     with _Opened(directory) as opened:
@@ -246,21 +264,21 @@ def _copy_directory(directory: _Directory, destination: str, links: _Links) -> N
             if entry.layers:
                 below.append((name, entry))
             else:
-                _copy_file(opened.fds[entry.layer], name, f"{destination}/{name}", links)
+                _copy_file(opened.fds[entry.layer], name, f"{destination}/{name}", copy)
         top = opened.fds[directory.layers[0]]
         status, xattrs = os.fstat(top), _read_xattrs(top)
     for name, entry in below:
         os.mkdir(f"{destination}/{name}", 0o700)
         child = _Directory(parts=(*directory.parts, name), layers=entry.layers)
-        _copy_directory(child, f"{destination}/{name}", links)
-    _set_metadata(destination, status, xattrs)
+        _copy_directory(child, f"{destination}/{name}", copy)
+    copy.finish(destination, status, xattrs)
 
 
-def _copy_file(parent: int, name: str, target: str, links: _Links) -> None:
+def _copy_file(parent: int, name: str, target: str, copy: _Copy) -> None:
     status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     key = (status.st_dev, status.st_ino)
-    if key in links:
-        os.link(links[key], target, follow_symlinks=False)
+    if key in copy.links:
+        os.link(copy.links[key], target, follow_symlinks=False)
         return
     if stat.S_ISREG(status.st_mode):
         status, xattrs = _copy_regular(parent, name, target)
@@ -272,9 +290,9 @@ def _copy_file(parent: int, name: str, target: str, links: _Links) -> None:
     else:
         os.mknod(target, status.st_mode, status.st_rdev)
         xattrs = ()
-    _set_metadata(target, status, xattrs)
+    copy.finish(target, status, xattrs)
     if status.st_nlink > 1:
-        links[key] = target
+        copy.links[key] = target
 
 
 def _copy_regular(
@@ -333,9 +351,14 @@ def _read_xattrs(file: int | str) -> tuple[tuple[str, bytes], ...]:
     return tuple((key, os.getxattr(file, key)) for key in wanted)
 
 
-def _set_metadata(path: str, status: os.stat_result, xattrs: tuple[tuple[str, bytes], ...]) -> None:
+def _set_metadata(
+    path: str,
+    status: os.stat_result,
+    xattrs: tuple[tuple[str, bytes], ...],
+    owner: tuple[int, int],
+) -> None:
     # chown takes away set-user-id bits and file capabilities, so it is first: chown(2).
-    os.chown(path, status.st_uid, status.st_gid, follow_symlinks=False)
+    os.chown(path, *owner, follow_symlinks=False)
     for key, value in xattrs:
         _set_xattr(path, key, value)
     if not stat.S_ISLNK(status.st_mode):

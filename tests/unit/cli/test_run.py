@@ -50,6 +50,7 @@ ASKED = {
     *("dns", "dns-search", "dns-option", "add-host"),
     "upper",  # ours: where what is written goes
     "fake-chown",  # ours: for a single id
+    "limits",  # ours: where a user has no cgroups
 }
 
 # What a plain start may load beyond what an interpreter without site has loaded by itself.
@@ -103,7 +104,8 @@ def test_every_flag_is_a_setting_or_the_run_s_own() -> None:
         "device": ["/dev/null"], "stop_signal": "HUP", "switch": "pivot", "user": "0",
         "name": "n1", "hostname": "h", "entrypoint": "e",
         "upper": "memory", "label": ["a=b"], "label_file": ["/dev/null"], "restart": "always",
-        "fake_chown": "true", "stop_timeout": "3", "log_driver": "none", "log_opt": ["max-file=2"],
+        "fake_chown": "true", "limits": "required",
+        "stop_timeout": "3", "log_driver": "none", "log_opt": ["max-file=2"],
         "publish": ["80"], "expose": ["80"], "ip": "10.0.0.2", "ip6": "fd00::2",
         "mac_address": "02:42:00:00:00:01", "dns": ["10.0.0.1"], "dns_search": ["."],
         "dns_option": ["ndots:1"], "add_host": ["a:10.0.0.1"],
@@ -154,6 +156,7 @@ class Engine:
     def __init__(self, **places): self.places = places
     def __enter__(self): return self
     def __exit__(self, *exception): pass
+    def on_warning(self, told): pass
     def run_foreground(self, settings, **how):
         loaded = sorted(set(sys.modules) - before - {{"newroot.engine"}})
         print(*loaded)

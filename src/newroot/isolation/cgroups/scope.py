@@ -34,6 +34,36 @@ if TYPE_CHECKING:
 _SIGKILL = 9
 
 
+def go_below_manager(host: CgroupHost) -> None:
+    """Have the calling user's systemd take this process into a scope, unless it is below it.
+
+    Who moves a process needs the right to write in the first cgroup above both places:
+    cgroups(7), Delegation containment.  A login session is beside the user's manager, not below.
+    Raises as ``Scope.start()`` does.
+    """
+    from newroot.isolation.cgroups.systemd_bus import Systemd
+
+    unified = host.unified
+    if host.mode != "v2" or unified is None:
+        raise UnsupportedError(
+            "have a user's systemd make a cgroup: this host has cgroup v1",
+            feature="rootless systemd cgroups",
+            hint="boot with systemd.unified_cgroup_hierarchy=1",
+        )
+    with Systemd(user=True) as systemd:
+        above = systemd.control_group()
+        if unified.own.startswith(f"{above}/"):
+            return
+        unit = f"newroot-{os.getpid()}.scope"
+        about: dict[str, Variant] = {
+            "Description": ("s", "newroot"),
+            "Slice": ("s", "user.slice"),
+            "Delegate": ("b", True),
+            "PIDs": ("au", [os.getpid()]),
+        }
+        systemd.start(unit, about)
+
+
 class Scope(Cgroup):
     """One container's cgroup, in a scope of the system's or the user's systemd."""
 
