@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _CLONE_NEWUSER = 0x10000000  # its file of constants is long, and this one on every start's road
 _CAP_SETGID, _CAP_SETUID, _CAP_NET_ADMIN, _CAP_SYS_ADMIN = 1 << 6, 1 << 7, 1 << 12, 1 << 21
 _CAP_SETFCAP = 1 << 31
+_NS_GET_USERNS = 0xB701
 
 
 def is_in_user_namespace() -> bool:
@@ -64,13 +65,22 @@ def _has(wanted: int) -> bool:
     return int(found, 16) & wanted == wanted
 
 
-def may_set_groups(process: int | str = "self") -> bool:
-    """Whether setgroups(2) is allowed in the process's user namespace."""
+def owns(kind: str) -> bool:
+    """Whether the namespace of a *kind* (``net``, …) that this process is in belongs to its own
+    user namespace: ioctl_ns(2)."""
+    from fcntl import ioctl
+
+    fd = os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with open(f"/proc/{process}/setgroups", "rb", buffering=0) as file:
-            return file.read().strip() != b"deny"
-    except OSError:
-        return True
+        owner = ioctl(fd, _NS_GET_USERNS)
+    except OSError:  # EPERM: it is out of sight
+        return False
+    finally:
+        os.close(fd)
+    try:
+        return os.fstat(owner).st_ino == os.stat("/proc/self/ns/user").st_ino
+    finally:
+        os.close(owner)
 
 
 def unshare() -> None:

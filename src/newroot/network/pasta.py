@@ -50,7 +50,7 @@ def start_pasta(
 
     argv = [
         program, "--config-net", "--quiet", "--pid", note, "--netns", "/proc/self/fd/0",
-        *(("--userns", "/proc/self/fd/1") if userns is not None else ()),
+        *_user_namespace(joined=userns is not None),
         *_ports(ports, "tcp", "-t"), *_ports(ports, "udp", "-u"), "-T", "none", "-U", "none",
         *(("--dns-forward", DNS_FORWARD) if dns_forward else ()),
         *(("--runas", "0:0") if os.geteuid() == 0 else ()),
@@ -64,6 +64,15 @@ def start_pasta(
         pid = int(file.read())
     os.unlink(note)
     return {"pid": pid, "startTicks": start_ticks(pid), "program": "pasta"}
+
+
+def _user_namespace(*, joined: bool) -> tuple[str, ...]:
+    """Else it makes one of its own, in which it may not enter what an ordinary user's has."""
+    if joined:
+        return ("--userns", "/proc/self/fd/1")
+    from newroot.linux.user_namespaces import is_in_user_namespace
+
+    return ("--netns-only",) if is_in_user_namespace() else ()
 
 
 def _failure(said: str, code: int) -> SyscallError:

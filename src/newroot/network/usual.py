@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from newroot.errors import UsageError
+from newroot.linux.user_namespaces import owns
 from newroot.network.asked import BRIDGE, NONE, PASTA
 from newroot.network.programs import find
 
@@ -30,7 +31,7 @@ def usual_network(environ: Mapping[str, str]) -> tuple[str, str | None]:
                 f"NEWROOT_NETWORK={chosen!r:.40}", hint=f"one of {', '.join(_CHOICES)}"
             )
         return chosen, None
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and owns("net"):  # not so an ordinary user's root: isolation/rootless.py
         missing = _bridge_lacks()
         return (BRIDGE, None) if missing is None else (NONE, _warning(missing))
     if find("pasta") or find("slirp4netns"):
