@@ -44,14 +44,15 @@ def make_config(
     mounts: list[dict[str, Any]],
     devices: Found,
     rootless: bool = False,
+    inner: bool = False,
     bound: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """The OCI config of a container.
 
     *args* are ``arguments()``.  *image* is the ``config`` object of an OCI image, empty for a
     plain directory.  *mounts* are those asked for, with their sources found; *devices* the
-    host's, looked at; *bound* are the places of borrowed.py.  *rootless* leaves out what takes
-    more than one id.
+    host's, looked at; *inner*: the caller is in a user namespace; *bound* are the places of
+    borrowed.py.  *rootless* leaves out what takes more than one id.
 
     Raises UsageError for an unknown capability.
     """
@@ -69,7 +70,7 @@ def make_config(
         "root": {"path": "rootfs", "readonly": settings.readonly_root},
         **({"hostname": hostname} if settings.uts == "private" else {}),
         "mounts": _mounts(settings, mounts + list(devices.mounts), rootless, bound),
-        "linux": _linux(settings, devices),
+        "linux": _linux(settings, devices, inner=inner),
         "annotations": dict(settings.annotations),
     }
 
@@ -153,24 +154,24 @@ def _namespaces(settings: Settings) -> list[dict[str, str]]:
     return [{"type": kind} for kind in ("mount", *kinds, *network)]
 
 
-def _linux(settings: Settings, devices: Found) -> dict[str, Any]:
+def _linux(settings: Settings, devices: Found, *, inner: bool) -> dict[str, Any]:
     found: dict[str, Any] = {
         "namespaces": _namespaces(settings),
         "resources": resources(settings, devices),
         "devices": list(devices.nodes),
-        "sysctl": _sysctls(settings),
+        "sysctl": _sysctls(settings, inner=inner),
         "maskedPaths": _protected(settings, defaults.MASKED_PATHS) + list(settings.masked),
         "readonlyPaths": _protected(settings, defaults.READONLY_PATHS),
     }
     return {key: value for key, value in found.items() if value or key == "namespaces"}
 
 
-def _sysctls(settings: Settings) -> dict[str, str]:
+def _sysctls(settings: Settings, *, inner: bool) -> dict[str, str]:
     """Docker's for a network of its own: daemon/oci_linux.go, WithSysctls."""
     asked = dict(settings.sysctls)
     if settings.network in ("none", "host") or settings.network.startswith("container:"):
         return asked  # nothing to bind to, or somebody else's
-    if settings.userns == "private":  # the range would have to be mapped
+    if inner or settings.userns != "host":  # the range would have to be mapped
         return {**_UNPRIVILEGED_PORTS, **asked}
     return {**_UNPRIVILEGED_PORTS, "net.ipv4.ping_group_range": "0 2147483647", **asked}
 

@@ -468,6 +468,7 @@ class Starter:
             mounts=etc.mounts(scratch, taken) + list(parts.sourced.mounts),
             devices=parts.devices,
             rootless=self._single_id,
+            inner=self._inner,
             bound=self._borrowed(settings),
         )
         fake_ids = self._single_id if settings.fake_chown is None else settings.fake_chown

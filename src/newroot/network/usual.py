@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _CHOICES = (NONE, "host", BRIDGE, PASTA)
 _NET_ADMIN = 12  # CAP_NET_ADMIN: capability.h
+_TUN = "/dev/net/tun"
 _FORWARD = "/proc/sys/net/ipv4/ip_forward"
 
 
@@ -34,6 +35,8 @@ def usual_network(environ: Mapping[str, str]) -> tuple[str, str | None]:
     if os.geteuid() == 0 and owns("net"):  # not so an ordinary user's root: isolation/rootless.py
         missing = _bridge_lacks()
         return (BRIDGE, None) if missing is None else (NONE, _warning(missing))
+    if not os.access(_TUN, os.R_OK | os.W_OK):
+        return NONE, _warning(f"{_TUN} is not this user's to open")
     if find("pasta") or find("slirp4netns"):
         return PASTA, None
     return NONE, _warning("there is no program pasta (apt-get install passt)")
