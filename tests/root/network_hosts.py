@@ -17,12 +17,23 @@ HOST, OUTSIDE = "192.0.2.1", "192.0.2.2"  # RFC 5737
 HOST6, OUTSIDE6 = "2001:db8::1", "2001:db8::2"  # RFC 3849
 
 
+_SPACES = (("net", "net"), ("mount", "mnt"))
+
+
 class Space:
-    """A network namespace of its own."""
+    """A network namespace of its own, and mounts that nobody else sees."""
 
     def __init__(self) -> None:
         self._holder = subprocess.Popen(
-            ["unshare", "--net", "--", "sh", "-c", "ip link set lo up; echo; exec sleep 3600"],
+            [
+                "unshare",
+                "--net",
+                "--mount",
+                "--",
+                "sh",
+                "-c",
+                "ip link set lo up; echo; exec sleep 3600",
+            ],
             stdout=subprocess.PIPE,
         )
         assert self._holder.stdout is not None
@@ -30,7 +41,8 @@ class Space:
         self.pid = self._holder.pid
 
     def command(self, *argv: str) -> list[str]:
-        return ["nsenter", f"--net=/proc/{self.pid}/ns/net", "--", *argv]
+        spaces = [f"--{kind}=/proc/{self.pid}/ns/{file}" for kind, file in _SPACES]
+        return ["nsenter", *spaces, "--", *argv]
 
     def run(
         self,
