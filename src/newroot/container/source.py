@@ -22,6 +22,7 @@ class Source:
     image: dict[str, Any] = {}  # noqa: RUF012  # the ``config`` of an OCI image; never changed
     name: str  #: for people and for records
     key: str  #: the same key: the same source
+    own_etc: bool = False  #: its hosts, hostname and resolv.conf are the ones to be used
     throwaway: bool = False  #: what is written on top is to be forgotten
 
     @property

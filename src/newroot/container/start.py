@@ -465,7 +465,8 @@ class Starter:
             args=parts.args,
             user=_find_user(settings, source, parts.ids),
             hostname=hostname,
-            mounts=etc.mounts(scratch, taken) + list(parts.sourced.mounts),
+            mounts=([] if source.own_etc else etc.mounts(scratch, taken))
+            + list(parts.sourced.mounts),
             devices=parts.devices,
             rootless=self._single_id,
             inner=self._inner,

@@ -22,6 +22,11 @@ def remove_tree(path: str) -> None:
         os.close(parent)
 
 
+def remove_at(parent: int, name: str) -> None:
+    """Remove *name* of the directory open as *parent*, and all below it.  Errors as above."""
+    _remove(parent, name)
+
+
 def _remove(parent: int, name: str) -> None:
     try:
         os.unlink(name, dir_fd=parent)

@@ -19,6 +19,7 @@ _FICLONE = 0x40049409  #: ioctl_ficlone(2)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: They say which file of the layers below this one was copied from; the copy was not.
 _NOT_COPIED = ("trusted.overlay.origin", "user.overlay.origin")
+_OVERLAY = ("trusted.overlay.", "user.overlay.")
 #: The file system, or the pair of them, cannot share data.
 _CANNOT = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM)
 
@@ -43,6 +44,15 @@ def copy_upper(source: str, destination: str) -> int:
     return copy.copied
 
 
+def copy_at(source: int, name: bytes, target: int, target_name: bytes) -> None:
+    """Copy the file *name* of the directory *source* to *target_name* in *target*.
+
+    No directory.  The marks of an overlay stay behind.  Raises OSError.
+    """
+    status = os.stat(name, dir_fd=source, follow_symlinks=False)
+    _Copy().file(source, name, target, target_name, status)
+
+
 class _Copy:
     def __init__(self) -> None:
         self.copied = 0
@@ -52,7 +62,7 @@ class _Copy:
     def directory(self, source: int, made: int) -> None:
         for name in sorted(names(source)):
             self._entry(source, name, made)
-        _dress(source, made)
+        dress(source, made)
 
     def _directory(self, above: int, name: bytes, parent: int) -> None:
         source = os.open(name, _DIRECTORY, dir_fd=above)
@@ -73,16 +83,23 @@ class _Copy:
             self._directory(source, name, target)
         elif kind == stat.S_IFSOCK or self._is_linked(status, target, name):
             pass
-        elif kind == stat.S_IFREG:
-            self._regular(source, name, target, status)
         else:
-            if kind == stat.S_IFLNK:
-                os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
-            else:
-                os.mknod(name, status.st_mode, status.st_rdev, dir_fd=target)
-            _dress_at(source, target, name, status)
+            self.file(source, name, target, name, status)
         if kind != stat.S_IFDIR and status.st_nlink > 1 and kind != stat.S_IFSOCK:
             self._remember(status, target, name)
+
+    def file(
+        self, source: int, name: bytes, target: int, new: bytes, status: os.stat_result
+    ) -> None:
+        kind = stat.S_IFMT(status.st_mode)
+        if kind == stat.S_IFREG:
+            self._regular(source, name, target, new, status)
+            return
+        if kind == stat.S_IFLNK:
+            os.symlink(os.readlink(name, dir_fd=source), new, dir_fd=target)
+        else:
+            os.mknod(new, status.st_mode, status.st_rdev, dir_fd=target)
+        _dress_at(source, name, target, new, status)
 
     def _is_linked(self, status: os.stat_result, target: int, name: bytes) -> bool:
         """Whether it is another name of a file that was copied: then it has that name too."""
@@ -102,15 +119,17 @@ class _Copy:
         directory = os.readlink(f"/proc/self/fd/{target}").encode(errors="surrogateescape")
         self._links.setdefault((status.st_dev, status.st_ino), (directory, name))
 
-    def _regular(self, source: int, name: bytes, target: int, status: os.stat_result) -> None:
+    def _regular(
+        self, source: int, name: bytes, target: int, new: bytes, status: os.stat_result
+    ) -> None:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         there = os.open(name, flags, dir_fd=source)
         try:
-            new = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            copy = os.open(name, new, 0o600, dir_fd=target)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            copy = os.open(new, flags, 0o600, dir_fd=target)
             try:
                 self._data(there, copy, status.st_size)
-                _dress(there, copy)
+                dress(there, copy)
             finally:
                 os.close(copy)
         finally:
@@ -135,35 +154,37 @@ class _Copy:
                     return
                 raise
             end = min(os.lseek(source, start, os.SEEK_HOLE), size)
+            os.lseek(copy, start, os.SEEK_SET)
             while start < end:
-                sent = os.copy_file_range(source, copy, end - start, start, start)
+                # copy_file_range(2) does not go from one kind of file system to another.
+                sent = os.sendfile(copy, source, start, end - start)
                 if sent == 0:
                     return
                 self.copied += sent
                 start += sent
 
 
-def _dress(source: int, target: int) -> None:
-    """Give an open file the attributes of another."""
+def dress(source: int, target: int, *, marks: bool = True) -> None:
+    """Give an open file the attributes of another; without *marks* none of an overlay's."""
     status = os.fstat(source)
     os.chown(target, status.st_uid, status.st_gid)  # first: it takes set-user-id bits away
     for key in os.listxattr(source):
-        if key not in _NOT_COPIED:
+        if key not in _NOT_COPIED and (marks or not key.startswith(_OVERLAY)):
             os.setxattr(target, key, os.getxattr(source, key))
     os.chmod(target, stat.S_IMODE(status.st_mode))
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def _dress_at(source: int, target: int, name: bytes, status: os.stat_result) -> None:
+def _dress_at(source: int, name: bytes, target: int, new: bytes, status: os.stat_result) -> None:
     """The same for what is not to be opened: links, fifos, devices."""
-    os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
+    os.chown(new, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
     there = f"/proc/self/fd/{source}/".encode() + name
-    copy = f"/proc/self/fd/{target}/".encode() + name
+    copy = f"/proc/self/fd/{target}/".encode() + new
     for key in os.listxattr(there, follow_symlinks=False):
         if key not in _NOT_COPIED:
             value = os.getxattr(there, key, follow_symlinks=False)
             os.setxattr(copy, key, value, follow_symlinks=False)
     if not stat.S_ISLNK(status.st_mode):
-        os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=target)
+        os.chmod(new, stat.S_IMODE(status.st_mode), dir_fd=target)
     times = status.st_atime_ns, status.st_mtime_ns
-    os.utime(name, ns=times, dir_fd=target, follow_symlinks=False)
+    os.utime(new, ns=times, dir_fd=target, follow_symlinks=False)
