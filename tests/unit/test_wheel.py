@@ -135,3 +135,13 @@ def test_copied_command_says_what_is_wrong(environment: Path, tmp_path: Path) ->
     assert done.returncode == 125
     assert done.stderr.startswith("newroot: cannot find Python and the newroot package beside ")
     assert "hint: " in done.stderr
+
+
+def test_manual_pages_and_completions_are_installed(environment: Path) -> None:
+    share = environment / "share"
+
+    assert "newroot run" in (share / "man/man1/newroot-run.1").read_text()
+    assert (share / "man/man1/newroot.1").exists()
+    assert "complete -F" in (share / "bash-completion/completions/newroot").read_text()
+    assert (share / "zsh/site-functions/_newroot").read_text().startswith("#compdef newroot")
+    assert (share / "fish/vendor_completions.d/newroot.fish").exists()

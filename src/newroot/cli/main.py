@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from newroot.cli.flags import Parsed, Verb
 
-_EVERYWHERE = (
+EVERYWHERE = (
     Flag(
         name="root",
         metavar="DIR",
@@ -42,7 +42,7 @@ _EVERYWHERE = (
     Flag(name="help", help=HELP.help, group="Global options"),
 )
 GLOBAL_FLAGS = (
-    *_EVERYWHERE,
+    *EVERYWHERE,
     Flag(name="version", help="Show the version and exit", group="Global options"),
 )
 
@@ -76,6 +76,10 @@ class _Session:
 
 
 def _dispatch(words: list[str], session: _Session) -> int:
+    if words[:1] == ["__complete"]:
+        from newroot.cli.complete import main as complete
+
+        return complete(words[1:])
     before = parse_words(words, GLOBAL_FLAGS, where="newroot", stops_at_positional=True)
     session.debug = before.is_set("debug")
     if before.is_set("version"):
@@ -90,7 +94,7 @@ def _dispatch(words: list[str], session: _Session) -> int:
     verb = load_verb(name)
     parsed = parse_words(
         list(before.positionals[used:]),
-        (*verb.flags, *_EVERYWHERE),
+        (*verb.flags, *EVERYWHERE),
         where=f"newroot {name}",
         stops_at_positional=verb.stops_at_positional,
     )

@@ -120,6 +120,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
         "Looking",
     ),
     "doctor": ("doctor:DOCTOR", "Find and mend what is wrong, and show what works here", "About"),
+    "completion": ("completion:COMPLETION", "Print what a shell completes newroot by", "About"),
     "version": ("version:VERSION", "Show the versions of newroot and what it runs on", "About"),
     "help": ("help:HELP_VERB", "Show the help of a verb", "About"),
 }
