@@ -1,4 +1,4 @@
-"""The manual pages: one for each verb, with all that its help says; groff takes them as they are."""
+"""The manual pages: one for each verb, with all that its help says; groff finds no fault."""
 
 from __future__ import annotations
 
