@@ -5,11 +5,9 @@ test's id; one that no test has is an error, so that the table tells no tales.
 """
 
 #: FILES tests/root/test_run_command.py tests/root/test_containers.py tests/root/test_commit.py
-#: FILES tests/root/test_engine_run.py tests/root/test_engine_async.py tests/root/test_detached.py
-#: FILES tests/root/test_exec.py tests/root/test_logs.py tests/root/test_process.py
-#: FILES tests/root/test_terminal.py tests/root/test_init.py tests/root/test_mount_targets.py
-#: FILES tests/root/test_user_namespace.py tests/root/test_devices.py tests/root/test_explain.py
-#: FILES tests/escape tests/hostile/images tests/kernel/test_errors.py
+#: FILES tests/root/test_engine_run.py tests/root/test_detached.py tests/root/test_exec.py
+#: FILES tests/root/test_logs.py tests/root/test_process.py tests/root/test_terminal.py
+#: FILES tests/root/test_mount_targets.py tests/root/test_copy.py tests/escape
 
 from __future__ import annotations
 
