@@ -131,6 +131,12 @@ def _in_user_namespace(f: Failure) -> str | None:
     return "" if "user" in _new_namespaces(f) or f.host.in_user_namespace() else None
 
 
+def _filtered(f: Failure) -> str | None:
+    """Whether a filter is loaded already, before any of ours."""
+    status = f.host.read("/proc/self/status") or ""
+    return "" if "\nSeccomp:\t2" in status else None
+
+
 def _without(namespace: str) -> Callable[[Failure], str | None]:
     def find(f: Failure) -> str | None:
         if _in_user_namespace(f) is None or namespace in _new_namespaces(f):
@@ -819,6 +825,16 @@ ROWS: tuple[Row, ...] = (
         "has_locked_children",
     ),
     Row(
+        name="pivot-filtered",
+        steps=(s.PivotRoot,),
+        errors=("EPERM",),
+        find=_filtered,
+        cause="a seccomp filter refuses it, an outer container's most likely",
+        remedy="enter the root otherwise (--switch move), or run the outer container with "
+        "--security-opt seccomp=unconfined",
+        proof="moby, profiles/seccomp: pivot_root is for nobody; seccomp(2)",
+    ),
+    Row(
         name="mount-not-permitted",
         steps=(*_BIND_OR_FS, s.PivotRoot, s.MoveRoot, s.DetachOldRoot, s.SetAttr, s.SetPropagation),
         errors=("EPERM", "EACCES"),
@@ -1299,6 +1315,16 @@ ROWS: tuple[Row, ...] = (
         cause="the kernel takes names of at most 64 bytes",
         remedy="choose a shorter one",
         proof="sethostname(2); include/uapi/linux/utsname.h, __NEW_UTS_LEN",
+    ),
+    Row(
+        name="hostname-filtered",
+        steps=(s.SetHostname, s.SetDomainname),
+        errors=("EPERM",),
+        find=_filtered,
+        cause="a seccomp filter refuses it, an outer container's most likely",
+        remedy="leave the name as it is (--uts host), or run the outer container with "
+        "--security-opt seccomp=unconfined",
+        proof="containers/common, pkg/seccomp: sethostname for CAP_SYS_ADMIN alone; seccomp(2)",
     ),
     Row(
         name="hostname-not-permitted",
