@@ -33,6 +33,10 @@ TITLES = {
     "layers": "The same against the number of layers",
     "existing": "The same beside existing containers",
     "threads": "Containers per second",
+    "exec": "Another command in a container that runs",
+    "run -d": "A detached container, until its ID is there",
+    "ps": "ps -a among many containers",
+    "log": "What a container says, into its log",
 }
 
 

@@ -25,7 +25,20 @@ from typing import TypeVar
 Made = TypeVar("Made")
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "out"
-APPLETS = ("sh", "true", "cat", "sleep", "ls", "id", "hostname", "mount", "readlink", "env")
+APPLETS = (
+    "sh",
+    "true",
+    "cat",
+    "sleep",
+    "ls",
+    "id",
+    "hostname",
+    "mount",
+    "readlink",
+    "env",
+    "yes",
+    "head",
+)
 DIRECTORIES = ("bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "usr", "var")
 C_PROGRAMS = {
     "floor": ("floor.c", "-static", "-pthread"),

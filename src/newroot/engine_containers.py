@@ -234,11 +234,14 @@ class ContainerVerbs:
     def logs(self, name: str, *, last: int | None = None, follow: bool = False) -> Iterator[Entry]:
         """What a container has said, or the *last* so many entries of it.
 
-        With *follow* also what it says from now on, until it has ended.  Raises NotFound.
+        With *follow* also what it says from now on, until it has ended.  One that was never started
+        has said nothing.  Raises NotFound.
         """
         from newroot.container.logs import Log
 
         container_id = self._find(name)
+        if self.container(container_id).status == "created":
+            return iter(())
         log = Log(self.storage.directory(container_id))
         return self._followed(log, container_id, last) if follow else log.entries(last=last)
 

@@ -69,6 +69,8 @@ def files_of(storage: ContainerStorage, name: str) -> Files:
     directory = storage.directory(found.id)
     store = SnapshotStore(storage.root)
     sealed, base = store.split(found.lower)
+    if found.status == "created":
+        _make_upper(storage, found)
     if not found.lower or not os.path.isdir(f"{directory}/upper"):
         raise StateError(
             f"read the files of container {name}: it has no upper on the disk",
@@ -102,6 +104,13 @@ def _as_inside(config: dict[str, Any]) -> Callable[[int, int], tuple[int, int]]:
         return found[0] or 0, found[1] or 0
 
     return back
+
+
+def _make_upper(storage: ContainerStorage, found: Container) -> None:
+    """What was never started has changed nothing yet; its first start makes the same directory."""
+    settings = storage.record(found.id).get("settings") or {}
+    if found.lower and settings.get("upper") == "disk":
+        os.makedirs(f"{storage.directory(found.id)}/upper", mode=0o755, exist_ok=True)
 
 
 def _config(path: str) -> dict[str, Any]:

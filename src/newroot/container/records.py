@@ -135,21 +135,34 @@ def _use_volumes(storage: ContainerStorage, container_id: str, sourced: Sourced)
 def containers(storage: ContainerStorage) -> tuple[Container, ...]:
     """Every container, the newest first."""
     frozen = Frozen()
-    found = (container(storage, container_id, frozen) for container_id in storage.known())
+    held = frozenset(storage.running_ids())
+    found = (
+        container(storage, container_id, frozen, may_run=container_id in held)
+        for container_id in {*storage.ids(), *held}
+    )
     return tuple(sorted(filter(None, found), key=lambda c: c.created, reverse=True))
 
 
 def container(
-    storage: ContainerStorage, container_id: str, frozen: Frozen | None = None
+    storage: ContainerStorage,
+    container_id: str,
+    frozen: Frozen | None = None,
+    *,
+    may_run: bool = True,
 ) -> Container | None:
-    """What is known of one container; None when it is gone, or was only half made."""
-    state = storage.state(container_id) if storage.is_running(container_id) else {}
+    """What is known of one container; None when it is gone, or was only half made.
+
+    *may_run* is False where the caller has seen that nobody holds it.
+    """
+    state = storage.state(container_id) if may_run and storage.is_running(container_id) else {}
     # Without an owner somebody holds it for a moment, to change it: sweep.take().
     running = "owner" in state and "making" not in state
     state = _alive(state) if running else {}
     # One that is removed at its end has no record: then what is said of it while it runs counts.
     document: dict[str, Any] = {**state, **storage.record(container_id)}
-    created = _number(document.get("created"), _began(storage, container_id))
+    created = _number(document.get("created"), None)
+    if created is None:
+        created = _began(storage, container_id)
     if created is None:
         return None
     ended = {} if running else storage.exit(container_id)
@@ -224,7 +237,10 @@ class Frozen:
 
 def _labels(image: dict[str, Any], own: object) -> tuple[tuple[str, str], ...]:
     """Docker's rule: the image's, and the container's over them."""
-    merged = {**_object(image.get("Labels")), **_object(own)}
+    inherited = image.get("Labels")
+    if not inherited and not own:
+        return ()
+    merged = {**_object(inherited), **_object(own)}
     return tuple((str(name), str(value)) for name, value in merged.items())
 
 
