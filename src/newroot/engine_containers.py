@@ -141,7 +141,8 @@ class ContainerVerbs:
             privileged=privileged,
         )
         stdio = open_stdio(DEVNULL if input is None else PIPE, PIPE, PIPE)
-        process = exec_in(self.storage, self._find(name), asked, self._get_launcher(), stdio)
+        container_id = self._find(name)
+        process = exec_in(self.storage, container_id, asked, self._get_launcher(), stdio)
         try:
             out, err = process.run_to_end(input, timeout)
         except BaseException:
@@ -150,6 +151,7 @@ class ContainerVerbs:
         finally:
             process.close_pipes()
         result = process.result(out, err)
+        self.storage.note(container_id, "exec_die", exitCode=str(result.returncode))
         if check:
             result.check_returncode()
         return result
@@ -165,7 +167,9 @@ class ContainerVerbs:
         stdio, size = inherited(terminal=asked.terminal, interactive=interactive)
         asked = replace(asked, terminal_size=size)
         process = exec_in(self.storage, container_id, asked, self._get_launcher(), stdio)
-        return attend(process, interactive=interactive, on_start=lambda: None)
+        code = attend(process, interactive=interactive, on_start=lambda: None)
+        self.storage.note(container_id, "exec_die", exitCode=str(code))
+        return code
 
     def exec_detached(self, name: str, asked: Asked) -> None:
         """Start a command in a container that runs, and leave it to that.

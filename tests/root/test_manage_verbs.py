@@ -367,3 +367,12 @@ def test_events_are_told_as_they_happen(engine: Engine, run: Run) -> None:
 
     assert [e.action for e in told[-2:]] == ["create", "destroy"]
     assert "before" not in [e.attributes.get("name") for e in told]
+
+
+def test_another_command_is_told_with_its_end(engine: Engine, run: Run) -> None:
+    made = run("sleep", "100")
+    engine.exec(made, ["sh", "-c", "exit 3"])
+    start, end = list(engine.events(since=0, follow=False, filters=[f"container={made}"]))[-2:]
+
+    assert (start.action, start.attributes["execCommand"]) == ("exec_start", "sh -c exit 3")
+    assert (end.action, end.attributes["exitCode"]) == ("exec_die", "3")

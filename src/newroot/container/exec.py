@@ -65,10 +65,12 @@ def exec_in(
         stdio.close()
         raise
     try:
-        return execute(container, process, wishes, launcher, stdio)
+        begun = execute(container, process, wishes, launcher, stdio)
     except BaseException:
         stdio.close_pipes()
         raise
+    storage.note(container_id, "exec_start", execCommand=" ".join(asked.command))
+    return begun
 
 
 def _as_oci(storage: ContainerStorage, container_id: str) -> OciContainer:
