@@ -18,6 +18,8 @@ from newroot.container.change import Changes
 from newroot.container.events import Event
 from newroot.engine import Engine
 from newroot.errors import AlreadyExists, NotFound, UnsupportedError, UsageError, WrongStatus
+from newroot.isolation.cgroups.cgroup import Cgroup
+from newroot.isolation.cgroups.detect import detect
 from newroot.testing import needs
 
 pytestmark = [needs("root", "overlay", "busybox"), pytest.mark.timeout(60)]
@@ -97,8 +99,10 @@ def test_one_in_the_foreground_is_paused_if_it_has_a_cgroup(engine: Engine) -> N
 
 def limit_of(engine: Engine, container_id: str, name: str) -> str:
     """What the container's own cgroup says, on v1 or v2."""
-    (file,) = Path("/sys/fs/cgroup").glob(f"**/newroot/{container_id}/{name}")
-    return file.read_text().strip()
+    path = engine.storage.state(container_id)["cgroup"]
+    controller = name.partition(".")[0]
+    directory = Cgroup.find(path, host=detect()).directory_of(controller)
+    return Path(f"{directory}/{name}").read_text().strip()
 
 
 def test_limits_hold_at_once_and_at_the_next_start(engine: Engine, run: Run) -> None:
