@@ -62,6 +62,10 @@ def test_it_becomes_healthy_and_unhealthy_and_healthy_again(
     engine.exec(box, ["rm", "/well"])
     until(lambda: health(engine, box) == "unhealthy")
 
+    told = [
+        event.action for event in engine.events(since=0, follow=False) if "health" in event.action
+    ]
+    assert told[:3] == [f"health_status: {word}" for word in ("unhealthy", "healthy", "unhealthy")]
     found = engine.inspect(box)["State"]["Health"]
     assert found["FailingStreak"] >= 2
     assert 1 <= len(found["Log"]) <= 5

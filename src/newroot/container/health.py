@@ -108,6 +108,8 @@ def note_answer(
         log = [*found["Log"], _entry(answer)][-_MOST_ENTRIES:]
         document = {"of": ticks, "Status": status, "FailingStreak": streak, "Log": log}
         storage.write(container_id, "health.json", document)
+        if status != found["Status"]:
+            storage.note(container_id, f"health_status: {status}")
         return str(status)
     finally:
         os.close(directory)

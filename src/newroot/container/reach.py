@@ -103,7 +103,7 @@ def _running(storage: ContainerStorage, container_id: str) -> Reached | None:
         # Before it has entered its root, its root is the host's.
         if not os.path.samestat(os.fstat(root), os.stat("/")):
             kernel = _kernel_devices(pid)
-            uids, gids = (parse(_read(f"/proc/{pid}/{name}_map")) for name in ("uid", "gid"))
+            uids, gids = _id_maps(pid)
             # Asked when all is in hand: until then the process id may have come to be another's.
             if start_ticks(pid) == state.get("startTicks"):
                 found = Reached(root=root, uids=uids, gids=gids, kernel=kernel)
@@ -113,6 +113,18 @@ def _running(storage: ContainerStorage, container_id: str) -> Reached | None:
         if found is None:
             os.close(root)
     return found
+
+
+def _id_maps(pid: int) -> tuple[tuple[IdMap, ...], ...]:
+    """Which ids of ours the container's are.
+
+    Who is in a user namespace itself reads in its map what its ids are further out, not what they
+    are to itself: user_namespaces(7).
+    """
+    own, theirs = (os.stat(f"/proc/{who}/ns/user") for who in ("self", pid))
+    if os.path.samestat(own, theirs):
+        return IDENTITY, IDENTITY
+    return tuple(parse(_read(f"/proc/{pid}/{name}_map")) for name in ("uid", "gid"))
 
 
 def _read(path: str) -> str:
