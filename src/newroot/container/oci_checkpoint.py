@@ -76,8 +76,10 @@ def checkpoint(container: OciContainer, program: str, wishes: CriuWishes) -> Non
         ]
         if not wishes.pre_dump:
             options += external_mounts(config, container.pid)
+            streams = _descriptors(container.pid)
+            options += [("external", name) for name in dict.fromkeys(streams) if is_file(name)]
             with open(f"{wishes.images}/{DESCRIPTORS}", "w", encoding="utf-8") as file:
-                json.dump(_descriptors(container.pid), file)
+                json.dump(streams, file)
         kind = criu_.PRE_DUMP if wishes.pre_dump else criu_.DUMP
         answer = criu.ask(kind, options, on_notify=_notify_of(wishes))
     finally:
@@ -188,8 +190,31 @@ def external_mounts(config: dict[str, Any], pid: int | None = None) -> list[tupl
 
 
 def _descriptors(pid: int) -> list[str]:
-    """What the first process's three streams are: a pipe of an engine's is made again by name."""
-    return [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in range(3)]
+    """What the first process's three streams are: what is not the container's is given again.
+
+    Ours are the caller's own, so they may be files of the host, which criu finds on none of the
+    container's mounts.  Those it knows as ``file[MOUNT:INODE]``, in hexadecimal: criu(8),
+    --external.
+    """
+    with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        own = {line.split()[0] for line in file}
+    return [_stream(pid, fd, own) for fd in range(3)]
+
+
+def is_file(stream: str) -> bool:
+    """Whether a stream is a file that only its caller has."""
+    return stream.startswith("file[")
+
+
+def _stream(pid: int, fd: int, own: set[str]) -> str:
+    name = os.readlink(f"/proc/{pid}/fd/{fd}")
+    if not name.startswith("/"):
+        return name  # pipe:[…], socket:[…]
+    with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as file:
+        mount = next(line.split()[1] for line in file if line.startswith("mnt_id:"))
+    if mount in own:
+        return name
+    return f"file[{int(mount):x}:{os.stat(f'/proc/{pid}/fd/{fd}').st_ino:x}]"
 
 
 def _notify_of(wishes: CriuWishes) -> criu_.OnNotify:

@@ -15,6 +15,7 @@ from newroot.container.oci_checkpoint import (
     EXTERNAL,
     common_options,
     external_mounts,
+    is_file,
 )
 from newroot.container.oci_create import Making, write_pid
 from newroot.errors import NewrootError, NotFound, SyscallError
@@ -141,11 +142,11 @@ def _call(name: str, target: str, *arguments: object) -> None:
 
 
 def _inherited(streams: list[str]) -> list[tuple[str, Value]]:
-    """Our own streams in the place of the pipes that the container had; a file it opens itself."""
+    """Our own streams in the place of what was its caller's; a file of its own it opens itself."""
     return [
         ("inherit_fd", criu_.encode([(1, name), (2, number)]))
         for number, name in enumerate(streams[:3])
-        if "pipe:" in name
+        if "pipe:" in name or is_file(name)
     ]
 
 
