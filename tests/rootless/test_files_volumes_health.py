@@ -29,6 +29,23 @@ def test_files_go_in_and_out_of_one_that_runs_and_one_that_does_not(says: Says) 
     ]  # fmt: skip
 
 
+def test_one_with_ids_of_its_own_owns_what_it_is_given(says: Says, subids: str) -> None:
+    if not subids:
+        return  # a single id cannot be divided: test_userns.py says what is said then
+    said = says("""
+        echo typed > note
+        newroot run -d --name apart --userns private busybox sleep 1000 >/dev/null
+        newroot cp note apart:/root/warm
+        newroot stop -t 0 apart >/dev/null
+        newroot cp note apart:/root/cold
+        newroot start apart >/dev/null
+        newroot exec apart sh -c 'stat -c "%n %u" /root/*'
+        newroot rm -f apart >/dev/null
+    """)
+
+    assert said == "/root/cold 0\n/root/warm 0\n"
+
+
 def test_a_volume_with_options_and_its_tar(says: Says) -> None:
     said = says("""
         newroot volume create -o type=tmpfs -o size=1m mem

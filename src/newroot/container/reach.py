@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from newroot.errors import StateError, SyscallError, WrongStatus
-from newroot.linux.idmap import IDENTITY, parse
+from newroot.linux.idmap import IDENTITY, from_oci, parse
 from newroot.linux.processes import start_ticks
 from newroot.plan import steps as s
 from newroot.record import record
@@ -161,11 +161,12 @@ def _stopped(
         sourced = find_sources(settings, source, volumes)
         holds = sourced.holds
         plan = view_plan(storage, claim, settings, source, list(sourced.mounts))
+        uids, gids = _shifted_ids(storage, claim.id) if source.shifted else (IDENTITY, IDENTITY)
 
         def look(pid: int) -> Outcome:
             root = os.open(f"/proc/{pid}/root", _PATH)
             try:
-                return use(Reached(root=root))
+                return use(Reached(root=root, uids=uids, gids=gids))
             finally:
                 os.close(root)
 
@@ -175,6 +176,15 @@ def _stopped(
         for fd in holds:
             os.close(fd)
         claim.release(remove=False)
+
+
+def _shifted_ids(
+    storage: ContainerStorage, container_id: str
+) -> tuple[tuple[IdMap, ...], tuple[IdMap, ...]]:
+    """Whose its files are on the disk, where they are a copy with other owners: shifted.py."""
+    linux = storage.config(container_id).get("linux") or {}
+    uids = from_oci(linux.get("uidMappings"), pointer="/linux/uidMappings")
+    return uids, from_oci(linux.get("gidMappings"), pointer="/linux/gidMappings")
 
 
 def view_plan(
@@ -195,7 +205,7 @@ def view_plan(
         )
     upper = claim.make_upper() if source.lower else (None, None)
     root = Root(
-        lower=source.lower,
+        lower=source.shifted or source.lower,
         directory=source.directory,
         upper=upper[0],
         work=upper[1],
