@@ -42,10 +42,13 @@ def main(output: Path, command: str) -> None:
     os.environ.update(environment)
 
     def newroot(*words: str) -> None:
-        subprocess.run([command, *words], check=True, env=environment)
+        # Our own standard output says where the live page is, and nothing else.
+        subprocess.run([command, *words], check=True, env=environment, stdout=subprocess.DEVNULL)
 
     newroot("run", "--rm", "--timeline", str(output / "start.json"), "shop:1.4", "true")
     newroot("run", "--name", "report", "-v", "orders:/orders:ro", "shop:1.4", "true")
+    newroot("snapshot", "report", "done")
+    newroot("fork", "report", "report-2")
     with Engine(ROOT) as engine:
         start(engine, "shop", SHOP, volumes=["orders:/var/orders", "/srv/photos:/photos:ro"])
         start(engine, "orders-db", "cat", volumes=["orders:/data", "wal:/wal"], network="host")
@@ -53,7 +56,7 @@ def main(output: Path, command: str) -> None:
         probe = ["nsenter", "--target", str(shop), "--net", "--uts", "busybox", "sleep", "600"]
         beside = subprocess.Popen(probe)
         newroot("view", "-o", str(output / "host.html"), "--timeline", str(output / "start.json"))
-        for name in ("namespaces", "layers", "mounts", "volumes", "timeline"):
+        for name in ("namespaces", "layers", "mounts", "volumes", "snapshots", "timeline"):
             words = ("--svg", name, "-o", str(output / f"{name}.svg"))
             newroot("view", *words, "--timeline", str(output / "start.json"), "shop")
         server = subprocess.Popen(

@@ -17,7 +17,7 @@ from newroot.testing.needs import needs
 
 pytestmark = needs("root", "overlay", "busybox", "util-linux", "chromium")
 
-DRAWINGS = ("namespaces", "layers", "mounts", "volumes", "timeline")
+DRAWINGS = ("namespaces", "layers", "mounts", "volumes", "snapshots", "timeline")
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def test_the_page_is_readable_and_says_nothing_on_the_console(
         words = page.inner_text("body")
         picture(page, f"page-{width}.png", full_page=True, clip=clip(page, width))
 
-        assert drawings.count() == 5
+        assert drawings.count() == 6
         assert overflow <= 0
         assert min(sizes) > 10
         assert all(name in words for name in names)
@@ -117,7 +117,7 @@ def test_all_that_opens_is_reached_by_the_keyboard(scene: Any, browser: Any) -> 
         page.keyboard.press("Enter")
 
         assert len([tag for tag in seen if tag.startswith("<summary")]) == summaries
-        assert len([tag for tag in seen if tag.startswith("<a")]) == links == 4
+        assert len([tag for tag in seen if tag.startswith("<a")]) == links == 5
         assert last.evaluate("d => d.open") != was
 
 
@@ -127,6 +127,7 @@ def test_the_drawings_show_what_the_host_is(scene: Any, browser: Any) -> None:
         namespaces = page.locator("#namespaces svg.wide").inner_html()
         volumes = page.locator("#volumes svg.wide").inner_html()
         mounts = page.locator("#containers-fold-0 svg.wide").last.inner_html()
+        snapshots = page.locator("#snapshots svg.wide").inner_html()
 
     # The upper: vi and what it was are gone, motd and the cache are new, the version is another.
     assert "/bin/vi" in layers
@@ -134,6 +135,9 @@ def test_the_drawings_show_what_the_host_is(scene: Any, browser: Any) -> None:
     assert "deletes 2 names" in layers  # of the second layer: telnet, wget
     # nsenter's process shares the shop's network and host name: one letter each.
     assert len(re.findall(r'class="shared"', namespaces)) >= 4
+    assert "snapshot report:done" in snapshots
+    assert "container report-2" in snapshots
+    assert len(re.findall(r"<circle", snapshots)) == 1
     assert "sees orders at" in volumes
     assert "/srv/photos" in volumes
     assert "report" in volumes

@@ -75,7 +75,8 @@ VIEW = Verb(
         Flag(name="output", short="o", metavar="FILE", completes="file",
              help="Write here, not to standard output"),
         Flag(name="svg", metavar="NAME",
-             help="Only one drawing, as SVG: namespaces, layers, mounts, volumes, timeline"),
+             help="Only one drawing, as SVG: namespaces, layers, mounts, volumes, snapshots, "
+             "timeline"),
         Flag(name="narrow", help="Draw it for a narrow sheet"),
         Flag(name="timeline", metavar="FILE", completes="file",
              help="Draw the start that newroot run --timeline FILE.json has measured"),
@@ -86,8 +87,9 @@ VIEW = Verb(
                             completes="container"),),
     details=(
         "Draws the namespaces and who shares them, each container's root as a stack of layers, its "
-        "mounts beside the host's, the volumes and who uses them, and a start. The page is one "
-        "file without a script; it needs no network, and is dark where your system is.\n\n"
+        "mounts beside the host's, the volumes and who uses them, the tree of snapshots, and a "
+        "start. The page is one file without a script; it needs no network, and is dark where your "
+        "system is.\n\n"
         "With a CONTAINER, by name, id or process, only those are opened; without, all that run. "
         "--serve prints an address with a token; only who has it sees the page."
     ),

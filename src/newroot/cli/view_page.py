@@ -13,6 +13,7 @@ from newroot.errors import UsageError
 from newroot.observe.draw_layers import Slab, draw_layers
 from newroot.observe.draw_mounts import draw_mounts
 from newroot.observe.draw_namespaces import draw_namespaces, rows_of
+from newroot.observe.draw_snapshots import Place, draw_snapshots
 from newroot.observe.draw_start import draw_start
 from newroot.observe.draw_volumes import Shared, Use, draw_volumes
 from newroot.observe.drawing import in_bytes, plural
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from newroot.cli.verbs import Context
+    from newroot.container.branch_tree import Branch
     from newroot.container.records import Container
     from newroot.observe.layers import LayerContent
     from newroot.observe.overlay import Layer
@@ -70,6 +72,7 @@ def compose(context: Context, chosen: tuple[str, ...], timeline: str | None) -> 
         sections.append(_containers(shown, host, layers, seen))
     every = tuple(_shown(context, (), found, own)) if chosen else shown
     sections.append(_volumes(context, every, own))
+    sections.append(_snapshots(context))
     if timeline is not None:
         sections.append(_start(timeline))
     return Page(
@@ -244,6 +247,52 @@ def _mounts(one: Shown, host: tuple[SeenMount, ...]) -> Figure:
         draw=partial(draw_mounts, one.name, host, one.mounts),
         caption="Its mounts beside the host's",
         table=Table(headings=headings, rows=rows),
+    )
+
+
+# ── snapshots ────────────────────────────────────────────────────────────────────────────────
+
+
+def _snapshots(context: Context) -> Section:
+    from newroot.container.branch_tree import branches
+    from newroot.container.storage import ContainerStorage
+
+    roots = tuple(map(_place, branches(ContainerStorage(context.root, context.run_root))))
+    rows = tuple(
+        (place.kind, place.name, place.about)
+        for root in roots
+        for place in root.walk()
+        if place.kind != "image"
+    )
+    return Section(
+        id="snapshots",
+        title="Snapshots",
+        intro="States of roots that were kept, and the containers that go on from them.",
+        figures=(
+            Figure(
+                name="snapshots",
+                draw=partial(draw_snapshots, roots),
+                table=Table(headings=("Kind", "Name", "About"), rows=rows),
+            ),
+        ),
+    )
+
+
+def _place(node: Branch) -> Place:
+    tags = ", ".join(f"{container}:{tag}" for container, tag in node.tags)
+    about = [node.id[:12]] if node.id else []
+    if node.kind == "snapshot":
+        about += [f"{node.merged} in one"] if node.merged else []
+        about.append(time.strftime("%Y-%m-%d %H:%M", time.localtime(node.created)))
+    elif node.status:
+        about.append(node.status)
+    return Place(
+        kind=node.kind,
+        name=node.name if node.kind != "snapshot" else tags or f"of {node.name}",
+        about=" · ".join(about),
+        tagged=bool(tags),
+        running=node.status in ("running", "paused", "restarting"),
+        children=tuple(map(_place, node.children)),
     )
 
 

@@ -91,6 +91,15 @@ def check_containers(patient: Patient) -> Iterator[Finding]:
     yield Finding(state="note", words=f"{len(known)} containers")
 
 
+def check_runs(patient: Patient) -> Iterator[Finding]:
+    """What the keepers of containers left when they were killed; every command clears it away."""
+    from newroot.container.sweep import sweep
+
+    count = sweep(patient.engine.storage, patient.engine.volumes)
+    if count:
+        yield Finding(state="mended", words=f"{count} containers ended with nobody to say so")
+
+
 def _is_free(path: str) -> bool:
     """Whether its maker is dead."""
     try:

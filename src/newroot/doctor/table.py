@@ -6,12 +6,13 @@ from newroot.doctor.blobs import check_blobs, check_index
 from newroot.doctor.check import Check
 from newroot.doctor.host import check_cgroups, check_disk, check_features, check_isolation
 from newroot.doctor.layers import check_layers
-from newroot.doctor.leavings import check_containers, check_orphans, check_staged
+from newroot.doctor.leavings import check_containers, check_orphans, check_runs, check_staged
 from newroot.doctor.networks import check_networks
 from newroot.doctor.snapshots import check_snapshots
 
 #: What newroot keeps.
 STORE_CHECKS = (
+    Check(name="runs", asks="what ended was cleared away", run=check_runs),
     Check(name="index", asks="the list of images can be read", run=check_index),
     Check(name="leftovers", asks="no killed process left anything", run=check_staged),
     Check(name="blobs", asks="every blob of every image is there and unchanged", run=check_blobs),

@@ -63,6 +63,7 @@ _CLASSES = {
     "rect.added": "fill:$added",
     "rect.slab": "fill:$band;stroke:$faint",
     "rect.upper": "fill:$paper;stroke:$shared;stroke-width:1.5;stroke-dasharray:5 3",
+    "circle.sealed": "fill:$shared",
     "circle.host": "fill:none;stroke:$quiet;stroke-width:1.3",
     "path.rule": "fill:none;stroke:$faint",
     "path.link": "fill:none;stroke:$own;stroke-width:1.4;opacity:.55",
