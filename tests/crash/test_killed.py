@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from dying import calls_of, die_at
+from registries.server import serve
 
 from newroot.doctor.check import Patient, examine
 from newroot.doctor.table import STORE_CHECKS
@@ -26,7 +27,9 @@ from newroot.errors import NewrootError
 from newroot.images.archive import load_archive
 from newroot.images.flat import import_tar
 from newroot.images.store import ImageStore
+from newroot.linux.erofs import open_layer
 from newroot.testing.archives import Archive
+from newroot.testing.needs import missing, needs
 
 CREATED = "2020-01-01T00:00:00Z"
 
@@ -37,9 +40,12 @@ def archive_of(*names: str) -> bytes:
 
 
 class Scene:
-    """A store with two images that share a layer, a container, and an archive of a third."""
+    """A store with two images that share a layer, a container, and more in an archive.
 
-    def __init__(self, directory: Path) -> None:
+    With a registry, at *host*, they are there too.
+    """
+
+    def __init__(self, directory: Path, host: str | None = None) -> None:
         self.engine = Engine(directory / "root", run_root=str(directory / "run"))
         self.store = self.engine.images
         import_tar(self.store, io.BytesIO(archive_of("a")), "kept", created=CREATED)
@@ -51,6 +57,9 @@ class Scene:
         import_tar(other.images, io.BytesIO(archive_of("e")), "new:2", created=CREATED)
         self.archive = str(directory / "a.tar")
         other.save(["new:1", "new:2", "kept"], self.archive)
+        self.pulled = f"{host}/pulled:1"
+        if host is not None:
+            other.push("new:1", self.pulled, tls_verify=False)
 
     def _make_container(self) -> None:
         storage = self.engine.storage
@@ -64,7 +73,7 @@ class Scene:
 
     def prepare(self, action: Callable[[], None]) -> None:
         """See to it that *action* has something to do."""
-        if action in (self.load, self.tag):
+        if action in (self.load, self.tag, self.pull):
             self.remove()
         else:
             self.load()
@@ -79,12 +88,15 @@ class Scene:
         self.engine.commit("c" * 64, f"committed:{random.randrange(3)}", message=str(time.time()))
 
     def remove(self) -> None:
-        for name in ("new:1", "new:2", "committed:1", "tagged:1"):
+        for name in ("new:1", "new:2", "committed:1", "tagged:1", self.pulled):
             with contextlib.suppress(NewrootError):
                 self.engine.remove_image(name, force=True)
 
     def prune(self) -> None:
         self.engine.prune_images()
+
+    def pull(self) -> None:
+        self.engine.pull(self.pulled, tls_verify=False)
 
     def tag(self) -> None:
         self.store.tag("kept", f"tagged:{random.randrange(3)}")
@@ -111,11 +123,19 @@ def reader(store: ImageStore, *names: str) -> Iterator[None]:
     assert 0 == os.waitstatus_to_exitcode(status), "A READER SAW HALF OF SOMETHING"
 
 
+def holds_something(layer: str) -> bool:
+    fd = open_layer(layer, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return bool(os.listdir(fd))
+    finally:
+        os.close(fd)
+
+
 def _read_until(store: ImageStore, stop: int, names: tuple[str, ...]) -> int:
     while True:
         for name in names:
             image = store.get(name)
-            if not image.layers or not all(os.listdir(layer) for layer in image.layers):
+            if not image.layers or not all(map(holds_something, image.layers)):
                 return 2
         store.list()
         # The wait lets the others have the two cores; it reads often enough.
@@ -134,11 +154,14 @@ def wrong(scene: Scene) -> list[str]:
     return serious
 
 
-def kill_often(directory: Path, times: int) -> dict[str, int]:
+def kill_often(directory: Path, times: int, host: str | None = None) -> dict[str, int]:
     """How often each action was killed before its end."""
-    scene = Scene(directory)
+    scene = Scene(directory, host)
     chance = random.Random(os.environ.get("PYTEST_SEED", "newroot"))
     actions = [scene.load, scene.commit, scene.remove, scene.prune, scene.tag]
+    if host is not None:
+        actions.append(scene.pull)
+    kinds = ["directories"] if missing("root") or missing("erofs") else ["directories", "erofs"]
     long = {}
     for action in actions:
         scene.prepare(action)
@@ -147,6 +170,7 @@ def kill_often(directory: Path, times: int) -> dict[str, int]:
     with reader(scene.store, "kept", "grown"):
         for turn in range(times):
             action = actions[turn % len(actions)]
+            scene.store.layers_as = chance.choice(kinds)
             scene.prepare(action)
             number = chance.randrange(1, long[action.__name__] + 1)
             status = die_at(number, action)
@@ -173,8 +197,16 @@ def test_killed_at_any_point_nothing_is_half_visible(tmp_path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_killed_at_hundreds_of_points_nothing_is_half_visible(tmp_path: Path):
-    killed = kill_often(tmp_path, 600)
+@pytest.mark.timeout(900)
+@needs("docker-registry")
+def test_killed_at_hundreds_of_points_nothing_is_half_visible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))  # no credentials, no proxies, no mirrors
+    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(tmp_path / "registries.conf"))
+    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
+    with serve(tmp_path / "registry") as server:
+        killed = kill_often(tmp_path, 600, server.host)
 
     assert sum(killed.values()) >= 300, killed
+    assert killed["pull"] >= 30, killed

@@ -205,6 +205,10 @@ class ImageStore:
         digits = name.removeprefix("sha256:")
         if len(digits) < 4 or not _HEX.issuperset(digits):
             return None
+        if len(digits) == 64:  # a whole one needs no looking into every manifest
+            whole = next((e for e in entries if e.get("digest") == f"sha256:{digits}"), None)
+            if whole is not None:
+                return whole
         found = [e for e in entries if self._has_id(e, f"sha256:{digits}")]
         digests = {e.get("digest") for e in found}
         if len(digests) > 1:

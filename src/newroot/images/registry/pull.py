@@ -12,11 +12,9 @@ from __future__ import annotations
 import hashlib
 
 from newroot.errors import ImageError, NewrootError, RegistryError, SizeMismatch, UsageError
-from newroot.images.change import Change, give_name
 from newroot.images.limits import DEFAULT, Limits
 from newroot.images.platform import Platform, host_platform, parse_platform
 from newroot.images.registry.client import Access, Connections, Fetched
-from newroot.images.registry.fetch import Fetcher
 from newroot.images.registry.progress import EXISTS, RESOLVED, Teller
 from newroot.images.registry.registries import load_registries
 from newroot.oci import json
@@ -37,6 +35,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from newroot.images.change import Change
     from newroot.images.reference import Reference
     from newroot.images.registry.client import Repository
     from newroot.images.registry.progress import OnProgress
@@ -148,6 +147,9 @@ class _Pull:
         here = self._unchanged()
         if here is not None:
             return here
+        # Imported only now: an image that has not changed is to cost little.
+        from newroot.images.change import Change
+
         try:
             resolved = self._resolve()
         except UsageError as error:
@@ -315,6 +317,8 @@ class _Pull:
 
     def _commit(self, change: Change, resolved: Resolved) -> None:
         """Fetch, and name.  Somebody may prune between the two: then what he took comes again."""
+        from newroot.images.registry.fetch import Fetcher
+
         for attempt in range(1, _COMMITS_MAX + 1):
             Fetcher(
                 self._store, change, self._repository, resolved.parsed.layers, resolved.diff_ids,
@@ -332,6 +336,8 @@ class _Pull:
                 return
 
     def _name(self, entries: list[dict[str, Any]], resolved: Resolved) -> None:
+        from newroot.images.change import give_name
+
         annotations = {}
         if resolved.from_index is not None:
             annotations = {FROM_INDEX: resolved.from_index, FROM_PLATFORM: str(self._platform)}
