@@ -44,6 +44,7 @@ def test_verbs_and_their_second_words() -> None:
     assert offered("--root", "/x", "volume", "insp") == ["inspect"]
     assert "busybox" in offered("image", "bootstrap", "")
     assert offered("nonsense", "") == []
+    assert offered("completion", "") == ["bash", "fish", "zsh"]
 
 
 def test_flags_and_their_values() -> None:
@@ -72,6 +73,10 @@ def test_names(home: Path) -> None:
     )
     assert complete(["cp", "web-one:/e"]) == ([], "file")
     assert offered("--root", "/nowhere", "start", "") == []
+    assert offered("--root", "/nowhere", "run", "") == []
+    (home / "networks").mkdir()
+    (home / "networks/inner.json").write_text("{}")
+    assert offered("network", "rm", "") == ["inner"]
 
 
 def offered_id(home: Path, name: str) -> str:

@@ -196,8 +196,11 @@ def _images(root: str) -> Iterator[tuple[str, str]]:
     from newroot.images.reference import familiar
     from newroot.oci import json
 
-    with open(f"{root}/images/index.json", "rb") as file:
-        index = json.loads(file.read(), what="index.json")
+    try:
+        with open(f"{root}/images/index.json", "rb") as file:
+            index = json.loads(file.read(), what="index.json")
+    except FileNotFoundError:
+        return
     for entry in index["manifests"]:
         name = (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name")
         if name:
@@ -209,8 +212,8 @@ def _volumes(root: str) -> Iterator[tuple[str, str]]:
 
 
 def _networks(root: str) -> Iterator[tuple[str, str]]:
-    names = {name.removesuffix(".json") for name in _listed(f"{root}/networks")}
-    return ((name, "") for name in names if not name.startswith("."))
+    found = (name for name in _listed(f"{root}/networks") if name.endswith(".json"))
+    return ((name.removesuffix(".json"), "") for name in found)
 
 
 def _signals(root: str) -> Iterator[tuple[str, str]]:
@@ -236,5 +239,6 @@ _NAMES: dict[str, Callable[[str], Iterator[tuple[str, str]]]] = {
     "network": _networks,
     "signal": _signals,
     "capability": _capabilities,
+    "shell": lambda root: ((name, "") for name in ("bash", "fish", "zsh")),
     "verb": _verbs,
 }

@@ -322,7 +322,7 @@ INSPECT = Verb(
             help="Print it on one line",
         ),
     ),
-    positionals=(Positional(name="NETWORK", repeat=True),),
+    positionals=(Positional(name="NETWORK", repeat=True, completes="network"),),
 )
 
 REMOVE = Verb(
@@ -330,7 +330,7 @@ REMOVE = Verb(
     summary=VERBS["network rm"][1],
     run=_remove,
     flags=(Flag(name="force", short="f", help="Do not mind a network that is not there"),),
-    positionals=(Positional(name="NETWORK", repeat=True),),
+    positionals=(Positional(name="NETWORK", repeat=True, completes="network"),),
     details="A network that a container is on is not removed.",
 )
 
@@ -344,7 +344,10 @@ CONNECT = Verb(
         Flag(name="mac-address", metavar="MAC", help="Its interface's address"),
         Flag(name="alias", metavar="NAME", repeat=True, help="Another name for it there"),
     ),
-    positionals=(Positional(name="NETWORK"), Positional(name="CONTAINER")),
+    positionals=(
+        Positional(name="NETWORK", completes="network"),
+        Positional(name="CONTAINER", completes="container"),
+    ),
     details="At once if it runs, and at each later start.",
 )
 
@@ -353,7 +356,10 @@ DISCONNECT = Verb(
     summary=VERBS["network disconnect"][1],
     run=_disconnect,
     flags=(Flag(name="force", short="f", help="As without: for scripts"),),
-    positionals=(Positional(name="NETWORK"), Positional(name="CONTAINER")),
+    positionals=(
+        Positional(name="NETWORK", completes="network"),
+        Positional(name="CONTAINER", completes="container"),
+    ),
     details="At once if it runs, and for later starts.",
 )
 

@@ -7,7 +7,7 @@ from newroot.cli.flags import Flag
 _NETWORK = "Network"
 
 NETWORK_FLAGS = (
-    Flag(name="network", metavar="NETWORK", repeat=True, group=_NETWORK,
+    Flag(name="network", metavar="NETWORK", repeat=True, completes="network", group=_NETWORK,
          help="Be on this network: none, host, bridge, one by name (NAME:ip=ADDRESS,alias=NAME), "
               "container:NAME, or pasta; by default bridge, for a user pasta"),
     Flag(name="publish", short="p", metavar="[[IP:]HOST:]PORT[/udp]", repeat=True, group=_NETWORK,
