@@ -22,7 +22,13 @@ _KINDS = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 def box(engine: Engine) -> Iterator[str]:
     """A container that runs until the test ends it."""
     container_id = engine.create(
-        "busybox", ["sleep", "1000"], name="box", env={"OF": "box"}, cwd="/tmp", memory="64m"
+        "busybox",
+        ["sleep", "1000"],
+        name="box",
+        env={"OF": "box"},
+        cwd="/tmp",
+        memory="64m",
+        limits="best-effort",
     )
     engine.start(container_id)
     yield container_id

@@ -13,10 +13,18 @@ from __future__ import annotations
 
 CGROUPS = "no part of the cgroup tree is the user's"
 DEVICES = "device nodes are made, or open, for root alone"
-HIGH_IDS = "ids that the user has not got"
-MOUNTS = "mounts of disks and file systems that a user namespace may not mount"
-NETWORK = "interfaces of the host's network namespace"
-TRUSTED = "attributes in trusted.*, for root alone"
-SCRIPT = "the script writes /proc/sys/kernel/hostname, which is the host root's"
 
-ROWS: dict[str, str] = {}
+ROWS: dict[str, str] = {
+    "root/test_run_command.py::test_limits_are_in_force": CGROUPS,
+    "root/test_run_command.py::test_cpus_are_throttled": CGROUPS,
+    "root/test_commit.py::test_a_container_becomes_an_image_that_runs_with_its_changes": DEVICES,
+    "root/test_commit.py::test_a_container_that_runs_is_frozen_and_goes_on": CGROUPS,
+    "root/test_engine_run.py::test_memory_that_is_used_up_is_told_from_the_kernel_s_count": CGROUPS,
+    "root/test_engine_run.py::test_a_step_that_fails_leaves_nothing": CGROUPS,
+    "root/test_detached.py::test_what_used_too_much_memory_is_said_to_have": CGROUPS,
+    "root/test_detached.py::test_no_cgroup_and_no_run_directory_stay": CGROUPS,
+    "escape/test_cve_2016_9962_open_descriptors.py::"
+    "test_a_command_has_what_it_was_given_and_no_more[volumes-tmpfs-memory-device]": CGROUPS,
+    "escape/test_cve_2023_25809_cgroups.py": CGROUPS,
+    "root/test_copy.py::test_a_device_comes_along_only_when_archived": DEVICES,
+}
