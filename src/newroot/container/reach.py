@@ -13,6 +13,7 @@ import os
 from newroot.errors import StateError, SyscallError, WrongStatus
 from newroot.linux.idmap import IDENTITY, from_oci, parse
 from newroot.linux.processes import start_ticks
+from newroot.linux.user_namespaces import is_in_user_namespace
 from newroot.plan import steps as s
 from newroot.record import record
 
@@ -210,6 +211,7 @@ def view_plan(
         upper=upper[0],
         work=upper[1],
         scratch=storage.mount_point,
+        overlay_options=("userxattr",) if is_in_user_namespace() else (),
         flags=("nodev",),
     )
     placed: list[s.Step] = []
