@@ -21,7 +21,7 @@ from newroot.testing.needs import needs
 
 pytestmark = [
     needs("root", "overlay", "busybox", "podman"),
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),  # a minute, but for a machine that has others to serve
     pytest.mark.serial,
 ]
 
