@@ -7,6 +7,7 @@ add one, write a function that prepares it in the rig and starts its resident pr
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import bundle
@@ -168,7 +169,7 @@ class Podman:
     """podman with storage, /run and locks of its own, an image loaded."""
 
     def __init__(self, rig: Rig) -> None:
-        home = rig.directory("podman")
+        home = rig.directory(type(self).__name__)
         (home / "containers.conf").write_text(CONTAINERS_CONF)
         storage = f'graphroot="{home}/storage"\nrunroot="{home}/run"\n'
         (home / "storage.conf").write_text(f'[storage]\ndriver="overlay"\n{storage}')
@@ -193,8 +194,11 @@ class Podman:
 class Docker:
     """A dockerd of our own: its own data, state, socket and /run; no network."""
 
+    network: tuple[str, ...] = ("--iptables=false", "--ip6tables=false", "--bridge=none")
+    around: Sequence[str] = ()  #: a command prefix into other namespaces
+
     def __init__(self, rig: Rig) -> None:
-        home = rig.directory("docker")
+        home = rig.directory(type(self).__name__)
         (home / "daemon.json").write_text("{}")
         self.environment = {
             "HOME": str(home),
@@ -206,11 +210,12 @@ class Docker:
             *("--config-file", str(home / "daemon.json"), "--pidfile", str(home / "pid")),
             *("--data-root", str(home / "data"), "--exec-root", str(home / "exec")),
             *("--host", self.environment["DOCKER_HOST"], "--storage-driver", "overlay2"),
-            *("--iptables=false", "--ip6tables=false", "--bridge=none"),
+            *self.network,
         ]
         guard = [rig.need("setpriv"), "--pdeathsig", "TERM"]
         prefix = rig.enter_private("/run", "/dev/shm")
-        server = rig.start([*prefix, *guard, *daemon], PATH=f"{os.environ['PATH']}:/usr/sbin")
+        command = [*self.around, *prefix, *guard, *daemon]
+        server = rig.start(command, PATH=f"{os.environ['PATH']}:/usr/sbin")
         self.program = rig.need("docker")
         self.rig = rig
         wait_until(lambda: server.process.poll() is not None or self.is_ready(), "dockerd")
