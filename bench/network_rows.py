@@ -160,7 +160,7 @@ class Served:
         self.engine.call("run", "-d", "--name", "served", "--network", self.network, *ports,
                          "bench:latest", "/bin/sh", "-c", _SERVE)  # fmt: skip
         try:
-            wait_until(lambda: self._serves(port, what), "the server in the container")
+            wait_until(lambda: self._serves(PORT, "requests"), "the server in the container")
             return self.engine.cable.ask(what, port, count)
         finally:
             self.engine.call("rm", "-f", "served")
