@@ -4,7 +4,7 @@
 BUILD_PACKAGES = gcc libc6-dev python3-venv
 DEMO_PACKAGES = busybox-static util-linux iproute2 nftables procps
 TEST_PACKAGES = $(DEMO_PACKAGES) git clang-format shellcheck binutils file xz-utils zstd strace libcap2-bin iproute2 uidmap chromium fonts-dejavu-core zsh fish man-db groff-base \
-	nftables passt slirp4netns gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+	nftables passt gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 PEER_PACKAGES = runc crun bubblewrap podman conmon netavark aardvark-dns iptables skopeo umoci buildah \
 	docker-registry openssl docker.io containerd criu e2fsprogs \
 	mmdebstrap dnf rpm createrepo-c

@@ -98,7 +98,7 @@ class Settings:
 
     network: str = "none"
     """``none``: only its own loopback; ``host``; ``bridge``: those of *networking*, or the default
-    one; ``container:NAME``: that one's; ``pasta``; ``cni:NAME``."""
+    one; ``container:NAME``: that one's; ``pasta``."""
     networking: Networking = Networking()  # a record
     pid: Namespace = "private"
     ipc: Namespace = "private"

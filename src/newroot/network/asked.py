@@ -48,11 +48,11 @@ class Networking:
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     hosts: tuple[tuple[str, str], ...] = ()  #: (name, address or ``host-gateway``)
-    options: tuple[str, ...] = ()  #: for pasta or slirp4netns, as its command line has them
+    options: tuple[str, ...] = ()  #: for pasta, as its command line has them
 
 
 #: Kinds of network that are no network of ours: ``Settings.network``.
-NONE, HOST, BRIDGE, PASTA, CONTAINER, CNI = "none", "host", "bridge", "pasta", "container:", "cni:"
+NONE, HOST, BRIDGE, PASTA, CONTAINER = "none", "host", "bridge", "pasta", "container:"
 
 
 def is_wired(network: str) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from newroot.errors import UsageError
+from newroot.errors import UnsupportedError, UsageError
 from newroot.network.addresses import AF_INET, family_of, mac_text, normal, read_mac
-from newroot.network.asked import BRIDGE, CNI, CONTAINER, PASTA, Attachment, Networking, Port
+from newroot.network.asked import BRIDGE, CONTAINER, PASTA, Attachment, Networking, Port
 from newroot.record import replace
 
 TYPE_CHECKING = False
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from newroot.network.asked import Protocol
 
 _MOST = 65535
-_MODES = ("none", "host", BRIDGE, PASTA, "slirp4netns", "private", "default")
+#: What other engines have and newroot has not, yet.
+_UNKNOWN = {"slirp4netns": "pasta does the same", "cni": "newroot makes its own networks"}
 
 
 def read_networking(
@@ -63,9 +64,14 @@ def _kinds(
     options: tuple[str, ...] = ()
     for word in said:
         mode, _, rest = word.partition(":")
-        if word.startswith((CONTAINER, CNI)) and rest:
+        if mode in _UNKNOWN:
+            raise UnsupportedError(
+                f"--network {mode} is not known here", feature=f"--network {mode}",
+                hint=_UNKNOWN[mode],
+            )  # fmt: skip
+        if word.startswith(CONTAINER) and rest:
             kinds.append(word)
-        elif mode in (PASTA, "slirp4netns"):
+        elif mode == PASTA:
             kinds.append(mode)
             options = tuple(part for part in rest.split(",") if part)
         elif word in ("none", "host"):

@@ -1,6 +1,6 @@
-"""pasta(1), and slirp4netns(1) in its place: one process a container, which passes its packets on.
+"""pasta(1): one process a container, which passes its packets on.
 
-Neither needs privileges, nor changes anything of the host's.  The process goes with the container:
+It needs no privileges, nor changes anything of the host's.  The process goes with the container:
 ended by whoever sees that end, and else by whoever finds it left over.
 """
 

@@ -37,7 +37,7 @@ def usual_network(environ: Mapping[str, str]) -> tuple[str, str | None]:
         return (BRIDGE, None) if missing is None else (NONE, _warning(missing))
     if not os.access(_TUN, os.R_OK | os.W_OK):
         return NONE, _warning(f"{_TUN} is not this user's to open")
-    if find("pasta") or find("slirp4netns"):
+    if find("pasta"):
         return PASTA, None
     return NONE, _warning("there is no program pasta (apt-get install passt)")
 
