@@ -36,11 +36,13 @@ class Trials:
     """
 
     def __init__(self, scratch: str | os.PathLike[str] | None = None) -> None:
+        from newroot.linux.user_namespaces import is_in_user_namespace
+
         uid = os.geteuid()
-        if uid != 0:
+        if uid != 0 or is_in_user_namespace():  # what is mounted below / is locked to it there
             raise UsageError(
                 "try needs root: it makes an overlay of the host's own root",
-                hint="newroot run --rootfs /:O runs a command on one that is forgotten",
+                hint="newroot run IMAGE runs a command on a root that is forgotten with --rm",
             )
         if scratch is None:
             self.scratch = trial.default_scratch(os.environ, uid)

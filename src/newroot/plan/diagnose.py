@@ -131,6 +131,18 @@ def _in_user_namespace(f: Failure) -> str | None:
     return "" if "user" in _new_namespaces(f) or f.host.in_user_namespace() else None
 
 
+def _locked_lower(f: Failure) -> str | None:
+    """A lower directory with mounts below it, in a user namespace."""
+    if _in_user_namespace(f) is None or not isinstance(f.step, s.MountOverlay):
+        return None
+    points = [mount.mount_point for mount in f.host.mounts()]
+    for lower in f.step.lower:
+        below = lower.rstrip("/") + "/"
+        if any(point.startswith(below) and point != "/" for point in points):
+            return lower
+    return None
+
+
 def _filtered(f: Failure) -> str | None:
     """Whether a filter is loaded already, before any of ours."""
     status = f.host.read("/proc/self/status") or ""
@@ -791,6 +803,16 @@ ROWS: tuple[Row, ...] = (
         remedy="mount it on the host as root, and bind it into the container",
         proof="fs/super.c, mount_capable: without FS_USERNS_MOUNT it takes CAP_SYS_ADMIN in the "
         "initial user namespace; user_namespaces(7)",
+    ),
+    Row(
+        name="overlay-locked-lower",
+        steps=(s.MountOverlay,),
+        errors=("EINVAL",),
+        find=_locked_lower,
+        cause="what is mounted below the lower directory {found} is locked to it in a user "
+        "namespace",
+        remedy="be root, or choose a directory without mounts below it",
+        proof="fs/namespace.c, clone_private_mount and has_locked_children; mount_namespaces(7)",
     ),
     Row(
         name="mount-overlay-in-user-namespace",
