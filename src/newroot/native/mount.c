@@ -169,6 +169,16 @@ step_mount_fs (struct run *run, struct step *step)
   return done < 0 ? done : put (run, mount, target);
 }
 
+/* Before Linux 6.5 overlay's options were read when all were there: fsconfig(2) takes any, and
+ * only the mount is refused.  Such a context knows no descriptors, and says so before it looks
+ * at ours, which is none: fs/fsopen.c. */
+static int
+takes_any_option (int context)
+{
+  return sys (__NR_fsconfig, context, FSCONFIG_SET_FD, "lowerdir+", NULL, 0x7fffffff)
+         == -EOPNOTSUPP;
+}
+
 /* a: target, b: all options with one lowerdir+ a layer, c: the same for mount(2), or
  * none when they exceed its one page; x: MOUNT_ATTR_*.
  * FSCONFIG_SET_STRING takes 256 bytes, so b is empty when a path is longer; and Linux
@@ -186,7 +196,9 @@ step_mount_overlay (struct run *run, struct step *step)
   int context CLEANUP_FD = (int)attempt (run, __NR_fsopen, "overlay", FSOPEN_CLOEXEC);
   if (context < 0)
     return context;
-  long done = options[0] == NULL ? -ENAMETOOLONG : set_option (run, context, options[0]);
+  long done = options[0] == NULL ? -ENAMETOOLONG : -EINVAL;
+  if (done == -EINVAL && !takes_any_option (context))
+    done = set_option (run, context, options[0]);
   if (step->c != 0 && (done == -ENAMETOOLONG || done == -EINVAL))
     return (int)attempt (run, __NR_mount, "overlay", text_of (step, step->a), "overlay", step->y,
                          text_of (step, step->c));
