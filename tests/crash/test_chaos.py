@@ -237,8 +237,9 @@ def judge(reign: Reign) -> None:
             assert Path(what).read_text() == Path(what).name, f"LOST: {what}\n{words}"
         if kind == "IMAGE":
             assert engine.images.get(what).layers, f"LOST: {what}\n{words}"
+    # A removal or creation that was killed half-way is finished or undone by whoever comes next.
+    engine._sweep()
     for container in engine.containers():
-        engine._sweep()
         assert engine.container(container.id).status in ("created", "exited"), words
         upper = f"{engine.storage.directory(container.id)}/upper"
         engine.diff(container.id) if os.path.isdir(upper) else None
