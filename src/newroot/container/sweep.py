@@ -26,12 +26,21 @@ def sweep(storage: ContainerStorage, volumes: VolumeStore | None = None) -> int:
     for claim in storage.abandoned():
         finish(storage, claim, volumes)
         count += 1
-    if os.path.isdir(f"{storage.run_root}/networks"):
+    if _has_responders(f"{storage.run_root}/networks"):
         from newroot.container.networking import networks_of
         from newroot.network.mending import mend_responders
 
         mend_responders(networks_of(storage))
     return count
+
+
+def _has_responders(directory: str) -> bool:
+    """Whether a network has ever had one; the usual network has none."""
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return False
+    return any(os.path.exists(f"{directory}/{name}/names.lock") for name in names)
 
 
 def finish(storage: ContainerStorage, claim: Claim, volumes: VolumeStore | None) -> None:
