@@ -35,7 +35,7 @@ def inside(do: Do) -> Do:
     return inside
 
 
-SHOW = 'newroot run --rm busybox sh -c "id -u; ls /proc | grep -c ^[0-9]"'
+SHOW = 'newroot run --rm --network none busybox sh -c "id -u; ls /proc | grep -c ^[0-9]"'
 
 
 def test_under_a_masked_proc_it_has_the_outer_one_and_says_so(inside: Do) -> None:
