@@ -9,6 +9,8 @@ PEER_PACKAGES = runc crun bubblewrap podman conmon netavark aardvark-dns iptable
 	docker-registry openssl docker.io containerd criu e2fsprogs \
 	mmdebstrap dnf rpm createrepo-c
 
+VM_PACKAGES = gcc libc6-dev python3-venv qemu-system-x86 qemu-utils mmdebstrap e2fsprogs cpio zstd xz-utils procps
+
 PY = .venv/bin/python
 
 .PHONY: help install dev native lint test demo bench test-vm clean
@@ -49,7 +51,10 @@ bench: install ## one table: newroot beside the others, in one run
 	@scripts/setup apt $(DEMO_PACKAGES) $(PEER_PACKAGES)
 	@bench/run
 
-test-vm: ## the suite in a virtual machine with systemd and pure cgroup v2
+test-vm: ## what depends on the host, in a virtual machine with systemd and pure cgroup v2
+	@scripts/setup apt $(VM_PACKAGES)
+	@scripts/setup dev
+	@scripts/setup native
 	@scripts/test-vm
 
 clean: ## what was built; .venv stays

@@ -7,7 +7,6 @@ import runpy
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 # What a test does not say it does not get: a bridge would be the host's.
 os.environ.setdefault("NEWROOT_NETWORK", "none")
@@ -15,11 +14,15 @@ HERE = Path(__file__).parent
 
 pytest_plugins = ["newroot.testing.plugin"]
 
-# No deadline: the machines that run this are shared.  In CI the same examples each time, so that
-# what is red there is red here.
-settings.register_profile("here", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "here")
+# Importing hypothesis takes the virtual machine seconds, and it has none: tests/vm/README.md.
+if not os.environ.get("NEWROOT_VM"):
+    from hypothesis import settings
+
+    # No deadline: the machines that run this are shared.  In CI the same examples each time, so
+    # that what is red there is red here.
+    settings.register_profile("here", deadline=None)
+    settings.register_profile("ci", deadline=None, derandomize=True)
+    settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,10 +1,10 @@
 #!/bin/bash
 # vmlab.sh - a throw-away Debian 12 VM under QEMU's software emulation (TCG, never KVM), to test a
-# container runtime on a systemd + pure cgroup v2 host. Needs root, Debian packages only, no mounts.
-#   vmlab.sh deps             install what the host needs
+# container runtime on a systemd + pure cgroup v2 host. Needs root and the Makefile's VM_PACKAGES.
 #   vmlab.sh build            build root.img, vmlinuz, initrd (and the warm snapshot) in $VMLAB_DIR
 #   vmlab.sh run DIR 'CMD'    boot, run CMD with bash as root in /host (= DIR, read-write), print its
-#                             output, exit with its status (125: the VM gave none, 124: time-out)
+#                             output, exit with its status (125: the VM gave none, 124: time-out);
+#                             if it is not 0, the journal's and the console's tail go to stderr
 # In the VM: user "tester" (uid 1000, subuid/subgid, lingering: systemd user manager is up);
 #   `asuser CMD ARG...` runs a command inside tester's systemd user session.
 # Settings: VMLAB_DIR VMLAB_MEM VMLAB_SMP VMLAB_CPU VMLAB_TIMEOUT VMLAB_COLD=1 (full boot instead of
@@ -15,16 +15,10 @@ set -euo pipefail
 LAB=${VMLAB_DIR:-${TMPDIR:-/tmp}/newroot-vm}
 MEM=${VMLAB_MEM:-2048} SMP=${VMLAB_SMP:-2} CPU=${VMLAB_CPU:-Nehalem}
 SUITE=${VMLAB_SUITE:-bookworm} KERNEL=${VMLAB_KERNEL:-linux-image-amd64}   # the cloud kernel has no 9p
-PKGS=systemd,systemd-sysv,udev,dbus,dbus-user-session,libpam-systemd,uidmap,python3,python3-venv
-PKGS+=,runc,crun,podman,netavark,slirp4netns,passt,iptables,nftables,iproute2,kmod,procps,busybox-static
+PKGS=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,uidmap,python3
+PKGS+=,runc,podman,netavark,slirp4netns,passt,iptables,nftables,iproute2,kmod,procps,busybox-static
 PKGS+=${VMLAB_PKGS:+,$VMLAB_PKGS}
 log() { printf '[vmlab %4ds] %s\n' "$SECONDS" "$*" >&2; }
-
-deps() {
-    apt-get -q -o DPkg::Lock::Timeout=300 update >&2
-    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-upgrade \
-        --no-install-recommends qemu-system-x86 qemu-utils mmdebstrap e2fsprogs cpio zstd xz-utils >&2
-}
 
 build() {
     umask 022
@@ -34,7 +28,7 @@ build() {
 
     log "root filesystem (mmdebstrap), and its suite's kernel package, downloaded but not installed"
     mmdebstrap --quiet --mode=root --variant=minbase --include="$PKGS" \
-        --dpkgopt=force-unsafe-io \
+        --dpkgopt=force-unsafe-io --aptopt='Acquire::Retries "3"' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
         --customize-hook='cd "$1/boot" && export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG && apt-get -qq download \
@@ -94,10 +88,13 @@ guest_files() {   # $1: root directory
     echo 'vmlab0vmlab0vmlab0vmlab0vmlab0ab' | md5sum | cut -c1-32 >"$r/etc/machine-id"
     chroot "$r" useradd -m -u 1000 -s /bin/bash tester    # also allots subuid/subgid 100000:65536
     mkdir -p "$r/var/lib/systemd/linger"; : >"$r/var/lib/systemd/linger/tester"
-    printf '%s\n' 9p 9pnet_virtio virtio_console overlay >"$r/etc/modules-load.d/vmlab.conf"
+    printf '%s\n' 9p 9pnet_virtio virtio_console overlay tun >"$r/etc/modules-load.d/vmlab.conf"
+    # There is no udev, which would take an eighth of the boot: what its rules open to users.
+    printf 'z /dev/%s 0666\n' net/tun fuse >"$r/etc/tmpfiles.d/vmlab.conf"
     for u in getty@tty1.service serial-getty@ttyS0.service apt-daily.timer apt-daily-upgrade.timer \
              dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
              podman-auto-update.timer podman-auto-update.service podman-restart.service podman.service \
+             modprobe@.service systemd-binfmt.service systemd-pstore.service systemd-random-seed.service \
              systemd-hwdb-update.service systemd-pcrphase.service systemd-pcrphase-sysinit.service; do
         ln -sf /dev/null "$r/etc/systemd/system/$u"
     done
@@ -142,8 +139,14 @@ w=rw; [ ! -e /run/vmlab/ro ] || w=ro
 mount -t 9p -o $o,$w vmwork /host
 mount -t 9p -o $o vmout /out
 cut -d' ' -f1 /proc/uptime >/run/vmlab/started
-(cd /host && exec bash /run/vmlab/cmd) </dev/null >&3 2>&1 3>&-
-echo $? >/run/vmlab/rc
+cd /host
+timeout -k 20 "$(cat /run/vmlab/limit)" bash /run/vmlab/cmd </dev/null >&3 2>&1 3>&-
+rc=$?
+if [ $rc -ne 0 ]; then
+    { ps --ppid 2 -N -o pid,user:8,stat,wchan:20,args --forest; free -m; journalctl -b --no-pager --no-hostname -n 40; } >/run/vmlab/journal 2>&1
+fi
+cd /
+echo $rc >/run/vmlab/rc
 exec 3>&-
 sync
 echo o >/proc/sysrq-trigger; sleep 10; poweroff -ff
@@ -161,14 +164,14 @@ U
 
 # The machine; the same for cold boot, for taking the warm snapshot and for resuming it.
 # $1 disk, $2 work dir, $3 ctl dir, $4 out dir, then more arguments (chardevs "in" and "out" among
-# them). It execs: call it in a bash of its own.
+# them). It execs: call it in a bash of its own. It ends with its parent, however that ended.
 qemu() {
     local disk=$1 work=$2 ctl=$3 out=$4; shift 4
     local ro=off; [ -z "${VMLAB_RO:-}" ] || ro=on
-    exec qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -name vmlab \
+    exec setpriv --pdeathsig KILL qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -name vmlab \
         -M q35 -accel tcg,thread=multi,tb-size=512 -cpu "$CPU" -smp "$SMP" -m "$MEM" \
         -kernel "$LAB/vmlinuz" -initrd "$LAB/initrd" \
-        -append "console=ttyS0 quiet loglevel=4 mitigations=off panic=-1 net.ifnames=0 systemd.show_status=false ${VMLAB_APPEND:-}" \
+        -append "console=ttyS0 quiet loglevel=4 mitigations=off nowatchdog rcupdate.rcu_expedited=1 panic=-1 net.ifnames=0 systemd.show_status=false ${VMLAB_APPEND:-}" \
         -drive "if=none,id=d0,cache=unsafe,$disk" -device virtio-blk-pci,drive=d0 \
         -device virtio-rng-pci -device virtio-serial-pci \
         -device virtserialport,chardev=out,name=vmlab.out -device virtserialport,chardev=in,name=vmlab.in \
@@ -182,18 +185,24 @@ qemu() {
 # Boots once up to the agent's wait, saves the machine's state (nothing of 9p is mounted yet, which
 # would forbid it) and the disk's changes; run() resumes from there.
 warm() {
+    local t=${VMLAB_BOOT_TIMEOUT:-600}
     cd "$LAB"; rm -f warm.*; mkdir -p none
     log "warm snapshot: one boot, then the VM's state to a file"
     qemu-img create -q -f qcow2 -b root.img -F raw warm.qcow2
-    {   for _ in $(seq 600); do grep -qs 'vmlab: ready' warm.console && break; sleep 0.2; done
-        sleep 3      # let the boot's tail settle
+    # An empty line does nothing, but ends the wait once QEMU has gone.
+    {   for _ in $(seq $((t * 5))); do grep -qs 'vmlab: ready' warm.console && break; sleep 0.2; echo; done
+        sleep 2      # let the boot's tail settle
         echo 'migrate_set_parameter max-bandwidth 10G'
         echo 'migrate "exec:zstd -q -1 -f -o warm.state"'
         echo quit
-    } | VMLAB_RO='' VMLAB_APPEND='' timeout --foreground 300 bash -c "$(declare -f qemu); qemu \"\$@\"" - \
+    } | VMLAB_RO='' VMLAB_APPEND='' setpriv --pdeathsig TERM timeout --foreground -k 10 $((t + 60)) bash -c "$(declare -f qemu); qemu \"\$@\"" - \
         file=warm.qcow2,format=qcow2 none none none -chardev file,id=in,path=/dev/null -chardev file,id=out,path=/dev/null \
-        -serial file:warm.console -monitor stdio >warm.log 2>&1 || { cat warm.log >&2; return 1; }
-    [ -s warm.state ] || { grep -a '^Error' warm.log >&2; return 1; }
+        -serial file:warm.console -monitor stdio >warm.log 2>&1 || true
+    if ! grep -qs 'vmlab: ready' warm.console || [ ! -s warm.state ]; then
+        log "the VM did not boot in $t s, or its state could not be saved; QEMU's words and the console's last:"
+        { grep -a '^Error\|^qemu' warm.log; tail -40 warm.console; } >&2 || true
+        rm -f warm.*; return 1
+    fi
     echo "MEM=$MEM SMP=$SMP CPU=$CPU" >warm.env
     log "warm snapshot: $(du -sh --apparent-size warm.state | cut -f1) state, $(du -sh warm.qcow2 | cut -f1) disk"
 }
@@ -205,6 +214,7 @@ run() {
     tmp=$(mktemp -d "${TMPDIR:-/tmp}/vmlab.XXXXXX"); mkdir "$tmp/ctl" "$tmp/out"
     trap 'rm -rf "$tmp"' EXIT
     printf '%s\n' "$cmd" >"$tmp/ctl/cmd"
+    echo "$t" >"$tmp/ctl/limit"   # the guest's own; ours is for a guest that no longer counts
     [ -z "${VMLAB_RO:-}" ] || : >"$tmp/ctl/ro"
     mkfifo "$tmp/port"; exec 9<>"$tmp/port"      # held open, so that cat ends even if qemu never starts
     cat "$tmp/port" 9>&- & cat=$!
@@ -214,21 +224,28 @@ run() {
         . "$LAB/warm.env"    # the resumed machine must be the saved one
         disk="file=$LAB/warm.qcow2,format=qcow2,snapshot=on"; more=(-incoming "exec:zstd -dcq $LAB/warm.state")
     fi
-    echo "go $(date +%s)" | TMPDIR=$tmp timeout --foreground "$t" bash -c "$(declare -f qemu); qemu \"\$@\"" - \
+    echo "go $(date +%s)" | TMPDIR=$tmp setpriv --pdeathsig TERM timeout --foreground -k 10 $((t + 120)) bash -c "$(declare -f qemu); qemu \"\$@\"" - \
         "$disk" "$dir" "$tmp/ctl" "${VMLAB_OUT:-$tmp/out}" \
         -chardev "file,id=out,path=$tmp/port" -chardev stdio,id=in,signal=off \
         -serial "file:$tmp/console" ${more[@]+"${more[@]}"} >"$tmp/qemu.log" 2>&1 9>&- || rc=$?
     exec 9>&-
     wait "$cat" 2>/dev/null || true
     [ -z "${VMLAB_DEBUG:-}" ] || { cat "$tmp/console" >&2; log "agent start: uptime $(cat "$tmp/ctl/started")"; }
-    if [ -s "$tmp/ctl/rc" ]; then exit "$(cat "$tmp/ctl/rc")"; fi
-    log "the VM gave no exit status (qemu: $rc)"; { tail -5 "$tmp/qemu.log"; tail -30 "$tmp/console"; } >&2 || true
+    if [ -s "$tmp/ctl/rc" ]; then
+        rc=$(cat "$tmp/ctl/rc")
+        [ "$rc" = 0 ] && exit 0
+        case $rc in 124 | 137) log "exit status $rc: was it ended because it was not done after $t s?" ;; esac
+        log "exit status $rc; the VM's processes, memory and journal, then its console:"
+        { cat "$tmp/ctl/journal"; tail -20 "$tmp/console"; } >&2 || true
+        exit "$rc"
+    fi
+    log "the VM gave no exit status (qemu: $rc; 124: no answer for $((t + 120)) s); QEMU's words and the console's last:"
+    { tail -5 "$tmp/qemu.log"; tail -40 "$tmp/console"; } >&2 || true
     [ "$rc" = 124 ] && exit 124; exit 125
 }
 
 export LAB MEM SMP CPU
 case ${1:-} in
-    deps) deps ;;
     build) build ;;
     warm) cd "$LAB"; warm ;;
     run) [ $# -eq 3 ] || { echo "usage: $0 run DIR 'COMMAND'" >&2; exit 2; }; run "$2" "$3" ;;
