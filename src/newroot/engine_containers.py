@@ -48,7 +48,7 @@ class ContainerVerbs:
 
         What is refused is raised; this is for what is not.
         """
-        self._starter.on_warning = told
+        self._starter.blueprints.on_warning = told
 
     def create(
         self,

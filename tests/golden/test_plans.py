@@ -67,8 +67,8 @@ def explain(tmp_path: Path) -> Iterator[Callable[..., s.Plan]]:
     layers = (str(tmp_path / "top"), str(root))
     with Engine(tmp_path / "state") as engine:
         starter: Any = engine._starter
-        starter._may_make_nodes = True  # whoever runs this test, and where
-        starter._has_kcore = True
+        starter.blueprints.may_make_nodes = True  # whoever runs this test, and where
+        starter.blueprints.has_kcore = True
 
         def plan(source: Source | None = None, **words: Any) -> s.Plan:
             image = Source(lower=layers, name="image", key="image")

@@ -98,6 +98,9 @@ def docker_in(box: Box, image: str) -> Engine:
     return docker
 
 
+# Slow, for podman 4.3 now and then waits 20 s for a conmon that has ended ("Exceeded conmon timeout
+# waiting for container", --log-level=debug): from one minute to a quarter of an hour.
+@pytest.mark.slow
 def test_podman_does_the_same(box: Box) -> None:
     table = read_table(COMMANDS)
     found = differences(

@@ -340,7 +340,7 @@ def _in_cgroup(plan: s.Plan, cgroup: Cgroup) -> s.Plan:
 
 def test_they_do_the_same_in_a_cgroup_with_limits(case: Case) -> None:
     starter: Any = case.engine._starter
-    host = starter.cgroup_host()
+    host = starter.blueprints.cgroup_host()
     limits: dict[str, object] = {
         "memory": {"limit": 64 << 20},
         "pids": {"limit": 50},

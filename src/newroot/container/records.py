@@ -16,10 +16,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from newroot.container.blueprint import Blueprint
     from newroot.container.mounts import Sourced
     from newroot.container.settings import Settings
     from newroot.container.source import Source
-    from newroot.container.start import Blueprint
     from newroot.container.storage import Claim, ContainerStorage
     from newroot.isolation.cgroups.detect import CgroupHost
     from newroot.plan.steps import Exec
