@@ -279,8 +279,6 @@ echo "${cgroup#*/user@1000.service/}"
 """
 
 
-# As podman's, in a user namespace that the caller has made, it works: tests/vm/test_podman.py.
-@pytest.mark.xfail(reason="newroot-oci puts a root together as root, before the user namespace")
 @pytest.mark.parametrize(
     ("manager", "path", "place"),
     [

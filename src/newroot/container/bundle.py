@@ -96,7 +96,7 @@ class Circumstances:
 def draw(bundle: Bundle, around: Circumstances, id_maps: dict[IdMaps, str]) -> Plan:
     """The plan that starts *bundle*'s process, whole."""
     from newroot.container.cgroup_view import view_of
-    from newroot.linux.user_namespaces import has_single_id, is_in_user_namespace
+    from newroot.linux.user_namespaces import denies_groups, has_single_id, is_in_user_namespace
 
     inside = bundle.in_user_namespace
     privileged, outer = os.geteuid() == 0, is_in_user_namespace()
@@ -123,7 +123,7 @@ def draw(bundle: Bundle, around: Circumstances, id_maps: dict[IdMaps, str]) -> P
             id_maps=id_maps,
             capabilities=held_capabilities(in_user_namespace=inside),
             in_user_namespace=outer,
-            single_id=outer and privileged and not inside and has_single_id(),
+            single_id=outer and privileged and (denies_groups() if inside else has_single_id()),
             awaits_start=around.awaits_start,
             dies_with_parent=not around.awaits_start,
         ),

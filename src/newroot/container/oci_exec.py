@@ -146,7 +146,7 @@ def draw(container: OciContainer, config: dict[str, Any], wishes: ExecWishes) ->
         filter_,
         dies_with_parent=wishes.dies_with_parent,
         available=held_capabilities(in_user_namespace="user" in kinds),
-        single_id=has_single_id(),
+        single_id=has_single_id() or ("user" in kinds and _has_single_id_to_give()),
         fake_ids=wishes.fake_ids,
     )
     tuning, initial, final = _tuning(process)
@@ -169,6 +169,21 @@ def draw(container: OciContainer, config: dict[str, Any], wishes: ExecWishes) ->
             command(process),
         )
     )
+
+
+def _has_single_id_to_give() -> bool:
+    """Whether the caller's containers have one id, and so no setgroups(2): oci_rootless.py.
+
+    Not asked of the container's process, which may have gone on into a namespace of its own where
+    it is denied, and so would be given the caller's groups.
+    """
+    from newroot.linux.user_namespaces import may_unshare
+
+    if may_unshare():
+        return False
+    from newroot.isolation.own_ids import own_ids
+
+    return own_ids(os.geteuid(), os.getegid()).is_single
 
 
 def _join_cgroups(container: OciContainer, wanted: tuple[str, ...]) -> tuple[s.Step, ...]:

@@ -69,7 +69,9 @@ def enter(run_root: str) -> Stay:
         fcntl.flock(lock, fcntl.LOCK_EX)
         there = _find(directory)
         if there is None:
-            there = _make()
+            from newroot.isolation.own_ids import own_ids
+
+            there = _make(own_ids(os.geteuid(), os.getegid()))
         try:
             user_namespaces.join(there)
         finally:
@@ -115,11 +117,21 @@ def _note(directory: str, pid: int) -> None:
 # ---- a new one ----
 
 
-def _make() -> int:
-    """A namespace with the user's ids; its descriptor."""
-    from newroot.isolation.own_ids import own_ids
+def enter_new(ids: OwnIds) -> None:
+    """Go into a namespace of *ids* that nobody else will be in, as root: like ``enter()``.
 
-    ids = own_ids(os.geteuid(), os.getegid())
+    Whoever made it may do anything in those made inside it, from out here too.
+    """
+    made = _make(ids)
+    try:
+        user_namespaces.join(made)
+    finally:
+        os.close(made)
+    _be_root()
+
+
+def _make(ids: OwnIds) -> int:
+    """A namespace with the user's *ids*; its descriptor."""
     reader, writer = os.pipe()
     pid = _child_in_new_namespace(reader, writer)
     try:

@@ -53,6 +53,20 @@ def may_mount() -> bool:
     return os.geteuid() == 0 and _has(_CAP_SYS_ADMIN | _CAP_NET_ADMIN)
 
 
+def may_unshare() -> bool:
+    """Whether this process may make other namespaces than a user namespace: unshare(2)."""
+    return _has(_CAP_SYS_ADMIN)
+
+
+def denies_groups() -> bool:
+    """Whether setgroups(2) is denied where this process is; so it is then in all that is below."""
+    try:
+        with open("/proc/self/setgroups", "rb", buffering=0) as file:
+            return file.read().strip() == b"deny"
+    except OSError:
+        return False
+
+
 def may_map() -> bool:
     """Whether this process may give another namespace all the ids that its own has."""
     return os.geteuid() == 0 and _has(_CAP_SETUID | _CAP_SETGID | _CAP_SETFCAP)

@@ -65,7 +65,7 @@ def divide(plan: s.Plan, capabilities: int, fd: int = 0) -> Divided:
             outside.append(out)
             inside.append(into)
         elif isinstance(step, s.MountFs) and step.on_host and step.type == "tmpfs":
-            outside += _scratch(step, _owner(plan), capabilities)
+            outside += _scratch(step, plan, capabilities)
         elif isinstance(step, s.RunHook):
             inside.append(step)  # in the container's namespaces, whoever's its path is
         elif isinstance(step, _OUTSIDE) or getattr(step, "on_host", False):
@@ -115,20 +115,30 @@ def _owner(plan: s.Plan) -> tuple[int, int] | None:
     return None
 
 
-def _scratch(
-    step: s.MountFs, owner: tuple[int, int] | None, capabilities: int
-) -> tuple[s.Step, ...]:
+def _scratch(step: s.MountFs, plan: s.Plan, capabilities: int) -> tuple[s.Step, ...]:
     """The scratch directory, and then an owner for all that will be made in it."""
+    owner = _owner(plan)
     if owner is None:
         return (replace(step, options=(*step.options, "mode=0711")),)
     uid, gid = owner
     return (
         replace(step, options=(*step.options, f"uid={uid}", f"gid={gid}")),
-        s.SetUser(uid=uid, gid=gid, umask=0, why="what is made from here on is the container's"),
+        s.SetUser(
+            uid=uid,
+            gid=gid,
+            umask=0,
+            keep_groups=_keeps_groups(plan),
+            why="what is made from here on is the container's",
+        ),
         s.SetCapabilities(
             effective=capabilities, permitted=capabilities, why="it still acts for the host's root"
         ),
     )
+
+
+def _keeps_groups(plan: s.Plan) -> bool:
+    """Whether setgroups(2) is denied to the container, because it is to the caller."""
+    return any(isinstance(step, s.SetUser) and step.keep_groups for step in plan.steps)
 
 
 def _use_root() -> tuple[s.Step, ...]:

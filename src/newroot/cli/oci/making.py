@@ -59,6 +59,10 @@ def read(parsed: Parsed, context: OciContext, *, detach: bool) -> tuple[str, Bun
     if said:
         process["env"] = [*(process.get("env") or []), *(f"{k}={v}" for k, v in said.items())]
     size = process.get("consoleSize") or {}
+    if bundle.in_user_namespace:
+        from newroot.container.oci_rootless import enter
+
+        bundle = enter(bundle)
     return (
         container_id,
         bundle,

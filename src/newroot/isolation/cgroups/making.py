@@ -13,6 +13,7 @@ import os
 from newroot.errors import AlreadyExists, SyscallError
 from newroot.isolation.cgroups import files
 from newroot.isolation.cgroups.detect import SELF_LEAF
+from newroot.linux.user_namespaces import is_in_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,8 +82,10 @@ def _make_above(directory: str, *, mark: bool) -> None:
 
 
 def _mark() -> str:
-    # trusted.* is root's alone: a container that may write to its cgroups cannot mark one.
-    return f"{'trusted' if os.geteuid() == 0 else 'user'}.{_MADE_BY_US}"
+    # trusted.* is the host's root's alone: a container that may write to its cgroups cannot mark
+    # one.  And a user's, made from within a user namespace, is removed from outside of it.
+    kind = "trusted" if os.geteuid() == 0 and not is_in_user_namespace() else "user"
+    return f"{kind}.{_MADE_BY_US}"
 
 
 def remove_marked_parents(directory: str, mount: str) -> None:
