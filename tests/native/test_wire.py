@@ -310,6 +310,7 @@ _BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "tuple[str, ...]": _LISTS,
     "str | None": st.none() | _TEXTS,
     "int | None": st.none(),
+    "tuple[int, int] | None": st.none() | st.tuples(_SMALL, _SMALL),
 }
 _BIG_FIELDS = frozenset(
     ("soft", "hard", "keep", "effective", "permitted", "inheritable", "ambient")

@@ -79,11 +79,14 @@ def _attend_ready(process: Process, making: Making, wishes: Wishes) -> int:
         passed_on = _thread.allocate_lock()
 
         def pass_on() -> None:
-            with passed_on:
+            try:
                 socket.pass_on(process.pid, 0)
+            finally:
+                passed_on.release()
 
         def on_start() -> None:
             tell_pid(wishes, process.pid)
+            passed_on.acquire()  # here: the thread may begin after the container has ended
             _thread.start_new_thread(pass_on, ())
 
         try:

@@ -412,9 +412,9 @@ class ContainerStorage:
 
     def forget(self, container_id: str, name: str | None) -> None:
         """Remove a container's files and free its name, and the one it was renamed to."""
-        names = {name, self.record(container_id).get("name")}
+        renamed = self.record(container_id).get("name")
         remove_tree(self.directory(container_id))
-        for each in names:
+        for each in {known for known in (name, renamed) if isinstance(known, str)}:
             self._free_name(each, container_id)
 
     def _free_name(self, name: str | None, container_id: str) -> None:

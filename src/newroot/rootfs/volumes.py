@@ -338,10 +338,13 @@ class VolumeStore:
         path = self._path(volume.name)
         new = self._beside("new")
         os.mkdir(new, 0o700)
-        fd = os.open(new, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fd = os.open(new, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except FileNotFoundError:  # a sweep came between mkdir and open
+            return self._publish(volume)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-            if not _is_still(fd, new):  # a sweep came between mkdir and flock
+            if not _is_still(fd, new):  # or between open and flock
                 return self._publish(volume)
             _write_volume(new, volume)
             os.rename(new, path)
