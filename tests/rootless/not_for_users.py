@@ -12,6 +12,7 @@ test's id; one that no test has is an error, so that the table tells no tales.
 from __future__ import annotations
 
 CGROUPS = "no part of the cgroup tree is the user's"
+OWNERS = "the host's files are another's, guard or no guard"
 DEVICES = "device nodes are made, or open, for root alone"
 
 ROWS: dict[str, str] = {
@@ -26,5 +27,6 @@ ROWS: dict[str, str] = {
     "escape/test_cve_2016_9962_open_descriptors.py::"
     "test_a_command_has_what_it_was_given_and_no_more[volumes-tmpfs-memory-device]": CGROUPS,
     "escape/test_cve_2023_25809_cgroups.py": CGROUPS,
+    "escape/test_device_nodes.py::test_without_the_guard_a_mask_lets_the_host_be_changed": OWNERS,
     "root/test_copy.py::test_a_device_comes_along_only_when_archived": DEVICES,
 }
