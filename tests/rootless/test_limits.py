@@ -15,7 +15,11 @@ ALONE = "unset DBUS_SESSION_BUS_ADDRESS;"
 
 def test_a_limit_that_cannot_be_kept_is_refused(do: Do) -> None:
     assert detect().mode != "none"
-    done = do(f"{ALONE} newroot run --rm --memory 64m busybox echo started; newroot ps -aq")
+    # By its name: what another test has left detached in this home may not be gone yet.
+    done = do(
+        f"{ALONE} newroot run --rm --name limited --memory 64m busybox echo started;"
+        "newroot ps -aq --filter name=limited"
+    )
 
     assert done.stdout == "", "IT RAN WITHOUT ITS LIMIT"
     assert "this user cannot set limits here" in done.stderr
