@@ -371,7 +371,9 @@ class ContainerStorage:
         )
         _write_beside(f"{directory}/{document}", json.dumps(value), lasting=lasting)
         if lasting and new and document == "record.json":
-            _fsync_directory(f"{self.root}/containers")
+            from newroot.linux.durable import fsync_directory
+
+            fsync_directory(f"{self.root}/containers")
 
     def change_record(
         self, container_id: str, change: Callable[[dict[str, Any]], dict[str, Any]]
@@ -546,17 +548,11 @@ def _write_beside(path: str, text: str, *, lasting: bool = False) -> None:
                 os.fsync(file.fileno())  # before the name: what is named is whole
         os.rename(beside, path)
         if lasting:
-            _fsync_directory(os.path.dirname(path))
+            from newroot.linux.durable import fsync_directory
+
+            fsync_directory(os.path.dirname(path))
     except OSError as error:
         raise _failed("write", path, error) from error
-
-
-def _fsync_directory(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from newroot.images.staged import (
     unlink,
 )
 from newroot.images.store import Removed, descriptor_of, name_of
+from newroot.linux.durable import fsync_directory
 from newroot.linux.paths import EROFS_SUFFIX
 from newroot.oci import json
 from newroot.oci.image import (
@@ -241,8 +242,8 @@ class Change:
                 )
             with named_errors("write the index", self._store.images):
                 if self._published:
-                    _fsync_directory(f"{self._store.images}/blobs/sha256")
-                    _fsync_directory(self._store.layers)
+                    fsync_directory(f"{self._store.images}/blobs/sha256")
+                    fsync_directory(self._store.layers)
                 entries = [] if anew else self._store.entries()
                 update(entries)
                 _write_index(self._store, entries)
@@ -419,7 +420,7 @@ def _write_beside(path: str, data: bytes) -> None:
         staged.discard()
         raise
     staged.close()
-    _fsync_directory(directory)
+    fsync_directory(directory)
 
 
 def _sweep(store: ImageStore) -> None:
@@ -479,14 +480,6 @@ def locked(directory: str) -> Iterator[None]:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(fd)
-
-
-def _fsync_directory(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
     finally:
         os.close(fd)
 

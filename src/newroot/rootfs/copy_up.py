@@ -16,7 +16,9 @@ import os
 import stat
 
 from newroot.errors import SyscallError
+from newroot.linux.durable import fsync_directory
 from newroot.record import record
+from newroot.rootfs.sparse import copy_data
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,9 +85,7 @@ def move_into(source: str, destination: str) -> None:
         else:
             _rename(moved, target)
     _set_metadata(destination, status, _read_xattrs(source), (status.st_uid, status.st_gid))
-    fd = os.open(destination, os.O_RDONLY | os.O_DIRECTORY)
-    os.fsync(fd)
-    os.close(fd)
+    fsync_directory(destination)
     os.rmdir(source)
 
 
@@ -311,32 +311,12 @@ def _copy_regular(
             )
         copy = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
-            _copy_data(source, copy, status.st_size)
+            copy_data(source, copy, status.st_size)
         finally:
             os.close(copy)
         return status, _read_xattrs(source)
     finally:
         os.close(source)
-
-
-def _copy_data(source: int, copy: int, size: int) -> None:
-    """Copy *size* bytes, leaving holes as holes."""
-    os.ftruncate(copy, size)
-    end = 0
-    while end < size:
-        try:
-            start = os.lseek(source, end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # only a hole is left
-                return
-            raise
-        end = min(os.lseek(source, start, os.SEEK_HOLE), size)
-        os.lseek(copy, start, os.SEEK_SET)
-        while start < end:
-            sent = os.sendfile(copy, source, start, end - start)
-            if sent == 0:  # it was cut meanwhile
-                return
-            start += sent
 
 
 def _read_xattrs(file: int | str) -> tuple[tuple[str, bytes], ...]:

@@ -14,6 +14,7 @@ import os
 import stat
 
 from newroot.linux.merged_tree import names
+from newroot.rootfs.sparse import copy_data
 
 _FICLONE = 0x40049409  #: ioctl_ficlone(2)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -144,24 +145,7 @@ class _Copy:
                 if error.errno not in _CANNOT:
                     raise
                 self._shares = False
-        os.ftruncate(copy, size)
-        end = 0
-        while end < size:
-            try:
-                start = os.lseek(source, end, os.SEEK_DATA)
-            except OSError as error:
-                if error.errno == errno.ENXIO:  # only a hole is left
-                    return
-                raise
-            end = min(os.lseek(source, start, os.SEEK_HOLE), size)
-            os.lseek(copy, start, os.SEEK_SET)
-            while start < end:
-                # copy_file_range(2) does not go from one kind of file system to another.
-                sent = os.sendfile(copy, source, start, end - start)
-                if sent == 0:
-                    return
-                self.copied += sent
-                start += sent
+        self.copied += copy_data(source, copy, size)
 
 
 def dress(source: int, target: int, *, marks: bool = True) -> None:

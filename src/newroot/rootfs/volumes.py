@@ -332,6 +332,8 @@ class VolumeStore:
 
     def _publish(self, volume: Volume) -> Volume:
         """Make *volume* beside, then give it its name in one step."""
+        from newroot.linux.durable import fsync_directory
+
         # 0700: a program with the set-user-id bit that a container puts here is not to be found by
         # the host's users (CVE-2021-41091).
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
@@ -348,7 +350,7 @@ class VolumeStore:
                 return self._publish(volume)
             _write_volume(new, volume)
             os.rename(new, path)
-            _sync(self.directory)
+            fsync_directory(self.directory)
         except OSError as error:
             _remove_tree(new)
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
@@ -387,6 +389,8 @@ def _in_use(name: str, users: tuple[str, ...]) -> WrongStatus:
 def _write_volume(directory: str, volume: Volume) -> None:
     import json
 
+    from newroot.linux.durable import fsync_directory
+
     os.mkdir(f"{directory}/data", 0o755)
     document = volume.inspect()
     del document["Mountpoint"]  # it follows from where the store is
@@ -394,10 +398,11 @@ def _write_volume(directory: str, volume: Volume) -> None:
         json.dump(document, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
-    _sync(directory)
+    fsync_directory(directory)
 
 
 def _fill_locked(directory: str, layers: Layers, path: str) -> bool:
+    from newroot.linux.durable import fsync_directory
     from newroot.rootfs.copy_up import copy_tree, move_into
 
     data, pending, beside = (f"{directory}/{n}" for n in ("data", "pending", "filling"))
@@ -407,7 +412,7 @@ def _fill_locked(directory: str, layers: Layers, path: str) -> bool:
         _remove_tree(beside)  # of a call that died
         if not copy_tree(layers, path, beside):
             return False
-        _sync(directory)
+        fsync_directory(directory)
         os.rename(beside, pending)
     move_into(pending, data)
     return True
@@ -425,14 +430,6 @@ def _is_still(fd: int, path: str) -> bool:
     except FileNotFoundError:
         return False
     return os.path.samestat(os.fstat(fd), there)
-
-
-def _sync(directory: str) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _remove_tree(path: str) -> None:
