@@ -21,15 +21,16 @@ PACKAGE = Path(newroot.__file__).parent
 DOORS: dict[str, set[str]] = {
     "errors": set(),
     "record": set(),
+    "filters": {"errors"},  # how their words are read
     "version": set(),
     "linux": {"errors", "record"},
     "native": set(),
     "plan": {"linux", "native"},
     "isolation": {"plan"},
-    "rootfs": {"plan"},
+    "rootfs": {"plan", "filters"},
     "oci": {"linux"},
     "network": {"plan", "oci", "linux"},
-    "images": {"linux", "oci", "version"},
+    "images": {"linux", "oci", "version", "filters"},
     "container": {"rootfs", "isolation", "network", "plan", "oci", "linux"},
     "observe": {"linux"},
     "engine": {

@@ -9,6 +9,7 @@ from newroot.cli.flags import Flag, Positional, Verb
 from newroot.cli.output import FORMAT, JSON_FORMAT, confirm, print_json, print_rows
 from newroot.cli.verbs import VERBS
 from newroot.errors import NotFound, UsageError
+from newroot.filters import has_label, values_by_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,29 +103,17 @@ def _at(seconds: float) -> str:
 def _chosen(engine: Engine, filters: list[str] | tuple[str, ...]) -> list[Network]:
     """Filters of one name are alternatives, but for labels; all names have to hold."""
     found = engine.networks()
-    by_name: dict[str, list[str]] = {}
-    for word in filters:
-        name, equals, value = word.partition("=")
-        if not equals or name not in _TESTS:
-            raise UsageError(f"invalid filter {word!r}", hint=f"one of {', '.join(_TESTS)}")
-        by_name.setdefault(name, []).append(value)
-    for name, values in by_name.items():
+    for name, values in values_by_name(filters, _TESTS).items():
         how = all if name == "label" else any
         found = [n for n in found if how(_TESTS[name](engine, n, value) for value in values)]
     return found
-
-
-def _has_label(engine: Engine, network: Network, value: str) -> bool:
-    name, equals, wanted = value.partition("=")
-    labels = dict(network.labels)
-    return name in labels and (not equals or labels[name] == wanted)
 
 
 _TESTS: dict[str, Callable[[Engine, Network, str], bool]] = {
     "name": lambda engine, network, value: value in network.name,
     "id": lambda engine, network, value: network.id.startswith(value),
     "driver": lambda engine, network, value: value == "bridge",
-    "label": _has_label,
+    "label": lambda engine, network, value: has_label(dict(network.labels), value),
     "type": lambda engine, network, value: (value == "builtin") == (network.name == "bridge"),
     "dangling": lambda engine, network, value: (
         (value in ("true", "1")) != bool(engine.network_users(network.name))

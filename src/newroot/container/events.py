@@ -147,14 +147,12 @@ def last_exit_code(journal: Journal, container_id: str) -> int | None:
 
 def chosen(events: Iterable[Event], filters: Sequence[str]) -> Iterator[Event]:
     """Those that *filters* let through: of one name any, but all labels.  Raises UsageError."""
-    tests: dict[str, list[Test]] = {}
-    for text in filters:
-        name, equals, value = text.partition("=")
-        if not equals or name not in _FILTERS:
-            raise UsageError(
-                f"invalid filter {text!r}", hint=f"one of {', '.join(_FILTERS)}, '=' and a value"
-            )
-        tests.setdefault(name, []).append(_FILTERS[name](value))
+    from newroot.filters import values_by_name
+
+    tests = {
+        name: [_FILTERS[name](value) for value in values]
+        for name, values in values_by_name(filters, _FILTERS).items()
+    }
     hows = [(all if name == "label" else any, each) for name, each in tests.items()]
     return (e for e in events if all(how(test(e) for test in each) for how, each in hows))
 

@@ -8,6 +8,7 @@ names have to hold.
 from __future__ import annotations
 
 from newroot.errors import UsageError
+from newroot.filters import has_label, values_by_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,14 +22,10 @@ if TYPE_CHECKING:
 
 def chosen(store: ImageStore, images: Iterable[Image], filters: Sequence[str]) -> list[Image]:
     """Those of *images* that *filters* let through.  Raises UsageError for what is no filter."""
-    tests: dict[str, list[Test]] = {}
-    for text in filters:
-        name, equals, value = text.partition("=")  # label!=x too: its name is then label!
-        if not equals or name not in _FILTERS:
-            raise UsageError(
-                f"invalid filter {text!r}", hint=f"one of {', '.join(_FILTERS)}, '=' and a value"
-            )
-        tests.setdefault(name, []).append(_FILTERS[name](store, value))
+    tests = {
+        name: [_FILTERS[name](store, value) for value in values]
+        for name, values in values_by_name(filters, _FILTERS).items()
+    }
     # Labels are not alternatives: moby, filters.MatchKVList.
     alternatives = (any if name not in ("label", "label!") else all for name in tests)
     checks = list(zip(alternatives, tests.values(), strict=True))
@@ -54,12 +51,9 @@ def _dangling(store: ImageStore, value: str) -> Test:
 
 
 def _label(store: ImageStore, value: str) -> Test:
-    name, equals, text = value.partition("=")
-
     def test(image: Image) -> bool:
         labels: Any = (image.config.get("config") or {}).get("Labels")
-        found = labels if isinstance(labels, dict) else {}
-        return name in found and (not equals or found[name] == text)
+        return has_label(labels if isinstance(labels, dict) else {}, value)
 
     return test
 

@@ -7,6 +7,7 @@ volume/service/convert.go).
 from __future__ import annotations
 
 from newroot.errors import UsageError
+from newroot.filters import has_label, values_by_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,26 +26,16 @@ def chosen(
 ) -> Callable[[Volume], bool]:
     """Whether *filters* let a volume through.  Raises UsageError for what is no filter."""
     names = allowed or tuple(_FILTERS)
-    tests: dict[str, list[Test]] = {}
-    for text in filters:
-        name, equals, value = text.partition("=")  # label!=x too: its name is then label!
-        if not equals or name not in names:
-            raise UsageError(
-                f"invalid filter {text!r}", hint=f"one of {', '.join(names)}, '=' and a value"
-            )
-        tests.setdefault(name, []).append(_FILTERS[name](store, value))
+    tests = {
+        name: [_FILTERS[name](store, value) for value in values]
+        for name, values in values_by_name(filters, names).items()
+    }
     how = [(all if name in FOR_PRUNE else any, each) for name, each in tests.items()]
     return lambda volume: all(rule(test(volume) for test in each) for rule, each in how)
 
 
 def _label(store: VolumeStore, value: str) -> Test:
-    name, equals, text = value.partition("=")
-
-    def test(volume: Volume) -> bool:
-        labels = dict(volume.labels)
-        return name in labels and (not equals or labels[name] == text)
-
-    return test
+    return lambda volume: has_label(dict(volume.labels), value)
 
 
 def _not_label(store: VolumeStore, value: str) -> Test:
